@@ -1,0 +1,57 @@
+"""How every job starts, says what went wrong, and ends."""
+
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+# Applied where spark-submit said nothing.
+DEFAULTS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # Spark's own default is the legacy INT96
+    "spark.ui.showConsoleProgress": "false",  # the jobs report their own progress
+}
+
+
+class JobError(Exception):
+    """What the person who started the job can act on: printed as one line, without a traceback."""
+
+
+def spark_session(name: str, settings: dict[str, str] | None = None) -> SparkSession:
+    """Return the session of this process, made on first use.
+
+    Args:
+        name: what Spark's pages and logs call the job.
+        settings: the job's own defaults, on top of `DEFAULTS`; whatever spark-submit was given wins.
+    """
+    SparkContext._ensure_initialized()  # without the JVM, SparkConf knows nothing of spark-submit's --conf
+    conf = SparkConf()
+    for key, value in {**DEFAULTS, **(settings or {})}.items():
+        conf.setIfMissing(key, value)
+    conf.setIfMissing("spark.app.name", name)
+    conf.setIfMissing("spark.master", "local[*]")
+    session = SparkSession.builder.config(conf=conf).getOrCreate()
+    session.sparkContext.setLogLevel("WARN")
+    return session
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main` as a process does: INFO log to stderr; a `JobError` becomes one line there and exit code 1."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("py4j", "botocore", "aiobotocore", "fsspec", "s3fs"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        main()
+    except JobError as error:
+        message = " ".join(str(error).split())
+        print(f"error: {message}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    finally:
+        with suppress(Exception):
+            active = SparkSession.getActiveSession()
+            if active is not None:
+                active.stop()
