@@ -1,0 +1,1 @@
+"""What the DAG is made of: settings, requests and checks. Knows Airflow and AWS; knows no Spark."""

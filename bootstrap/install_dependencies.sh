@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# EMR bootstrap action: on every node, a Python 3.11 virtual environment with the pinned, hashed packages of the Spark jobs;
+# TensorFlow only on the primary node, where the model is exported. Running it again changes nothing.
+#
+#   install_dependencies.sh --requirements s3://… --primary-requirements s3://… [--wheelhouse s3://…/]
+#
+# With a wheelhouse nothing is fetched from PyPI: for clusters without a way out, and faster starts. Fill one with
+#   pip download --require-hashes -r bootstrap/requirements-primary.txt -d wheels && aws s3 sync wheels s3://…/
+set -euo pipefail
+
+readonly FOLDER=${FRUITS_NODE_FOLDER:-/opt/fruits}
+readonly VENV=$FOLDER/venv
+readonly NODE_INFO=${FRUITS_NODE_INFO:-/mnt/var/lib/info/instance.json} # EMR writes it before bootstrap actions run
+
+fail() {
+  printf 'install_dependencies: %s\n' "$1" >&2
+  exit 1
+}
+
+requirements='' primary_requirements='' wheelhouse=''
+while [ $# -gt 0 ]; do
+  [ $# -ge 2 ] || fail "$1 needs a value"
+  case "$1" in
+  --requirements) requirements=$2 ;;
+  --primary-requirements) primary_requirements=$2 ;;
+  --wheelhouse) wheelhouse=$2 ;;
+  *) fail "unknown option $1: it takes --requirements, --primary-requirements and --wheelhouse" ;;
+  esac
+  shift 2
+done
+[ -n "$requirements" ] || fail "--requirements is missing"
+[ -n "$primary_requirements" ] || fail "--primary-requirements is missing"
+
+if grep -q '"isMaster": *true' "$NODE_INFO" 2>/dev/null; then
+  node=primary
+  chosen=$primary_requirements
+else
+  node=core
+  chosen=$requirements
+fi
+
+sudo mkdir -p "$FOLDER"
+sudo chown "$(id -u):$(id -g)" "$FOLDER"
+aws s3 cp --only-show-errors "$chosen" "$FOLDER/requirements.txt" || fail "cannot read $chosen: does the instance profile allow s3:GetObject on it?"
+
+# The same list as last time means there is nothing to do.
+if [ -x "$VENV/bin/python" ] && cmp -s "$FOLDER/requirements.txt" "$FOLDER/installed.txt"; then
+  echo "install_dependencies: $node node, up to date"
+  exit 0
+fi
+
+if ! command -v python3.11 >/dev/null; then
+  sudo dnf install -y -q python3.11 python3.11-pip || fail "python3.11 could not be installed: EMR releases before 7.0 are not supported"
+fi
+
+source_options=()
+if [ -n "$wheelhouse" ]; then
+  aws s3 sync --only-show-errors "$wheelhouse" "$FOLDER/wheelhouse" || fail "cannot read the wheelhouse $wheelhouse"
+  source_options=(--no-index --find-links "$FOLDER/wheelhouse")
+fi
+
+rm -rf "$VENV"
+python3.11 -m venv "$VENV"
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --only-binary :all: \
+  --require-hashes "${source_options[@]+"${source_options[@]}"}" -r "$FOLDER/requirements.txt" ||
+  fail "the packages of $chosen could not be installed${wheelhouse:+ from $wheelhouse}: the lines above name the one"
+cp "$FOLDER/requirements.txt" "$FOLDER/installed.txt"
+echo "install_dependencies: $node node, Python packages in $VENV"

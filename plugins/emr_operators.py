@@ -1,0 +1,66 @@
+"""EMR operators that a retry cannot fool.
+
+RunJobFlow and AddJobFlowSteps have no idempotency token: when the answer is lost, or the task dies before it could note the
+answer, the provider's operators create a second cluster or add the step a second time, and the first cluster is nobody's.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from airflow.providers.amazon.aws.operators.emr import EmrAddStepsOperator, EmrCreateJobFlowOperator
+from airflow.sdk import Context
+
+ACTIVE_CLUSTER = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+ACTIVE_STEP = ["PENDING", "RUNNING"]
+
+
+class EmrCreateClusterOnceOperator(EmrCreateJobFlowOperator):
+    """Create the cluster that ``job_flow_overrides`` describes, or take the one that an earlier try has created.
+
+    The cluster is recognized by its ``Name``, which must be unique to the DAG run. Whatever goes wrong after RunJobFlow, the
+    task being killed included, no cluster is left behind: without the XCom of this task nothing downstream could end it.
+    """
+
+    def execute(self, context: Context) -> str | None:
+        """Return the cluster's id."""
+        for cluster_id in self._active_clusters():
+            self.log.info("Cluster %s of this run exists already: an earlier try created it", cluster_id)
+            return cluster_id
+        try:
+            return super().execute(context)
+        except BaseException:
+            self._terminate()
+            raise
+
+    def on_kill(self) -> None:
+        """Terminate what a killed task may have created."""
+        self._terminate()
+
+    def _terminate(self) -> None:
+        for cluster_id in self._active_clusters():
+            self.log.warning("Terminating cluster %s: its creation did not finish", cluster_id)
+            self.hook.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+
+    def _active_clusters(self) -> Iterator[str]:
+        overrides: Any = self.job_flow_overrides
+        for page in self.hook.conn.get_paginator("list_clusters").paginate(ClusterStates=ACTIVE_CLUSTER):
+            yield from (cluster["Id"] for cluster in page["Clusters"] if cluster["Name"] == overrides["Name"])
+
+
+class EmrAddStepOnceOperator(EmrAddStepsOperator):
+    """Add one step and return its id, or that of the same step where an earlier try has added it and it is not over yet.
+
+    ``steps`` is a list with the one step; it is recognized by its ``Name``.
+    """
+
+    def execute(self, context: Context) -> str:  # type: ignore[override]
+        """Return the step's id."""
+        (step,) = self.steps
+        pages = self.hook.conn.get_paginator("list_steps").paginate(ClusterId=self.job_flow_id, StepStates=ACTIVE_STEP)
+        for page in pages:
+            for summary in page["Steps"]:
+                if summary["Name"] == step["Name"]:
+                    self.log.info("Step %s is there already: an earlier try added it", summary["Id"])
+                    return summary["Id"]
+        (step_id,) = super().execute(context)
+        return step_id
