@@ -13,7 +13,6 @@ DEFAULTS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # Spark's own default is the legacy INT96
-    "spark.ui.showConsoleProgress": "false",  # the jobs report their own progress
 }
 
 
@@ -32,6 +31,7 @@ def spark_session(name: str, settings: dict[str, str] | None = None) -> SparkSes
     conf = SparkConf()
     for key, value in {**DEFAULTS, **(settings or {})}.items():
         conf.setIfMissing(key, value)
+    conf.set("spark.ui.showConsoleProgress", "false")  # set by spark-submit itself; the jobs report their own progress
     conf.setIfMissing("spark.app.name", name)
     conf.setIfMissing("spark.master", "local[*]")
     session = SparkSession.builder.config(conf=conf).getOrCreate()

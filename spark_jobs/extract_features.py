@@ -1,0 +1,142 @@
+"""Run the network over the images of a manifest: features of those that can be used, a reason for each other.
+
+The network runs once per image. Its results are staged first, by Spark's own committer, and only then parted into the
+two outputs, so nothing that fails afterwards runs it again.
+"""
+
+import argparse
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+
+from spark_jobs import extraction, schemas, storage
+from spark_jobs.mobilenet import Model
+from spark_jobs.progress import Progress
+from spark_jobs.sessions import JobError, run, spark_session
+
+IMAGES_PER_TASK = 500
+BYTES_PER_FILE = 128 * 2**20
+BYTES_PER_ROW = 5_000  # of Parquet: 1280 floats compress little
+EXAMPLES_PER_REASON = 3
+
+SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "8",  # of counts by reason, nothing larger
+    # One result batch of the engine at a time is in memory, not thousands of manifest rows' worth of read-ahead.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
+}
+
+log = logging.getLogger("extract_features")
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="extract_features", description=__doc__.splitlines()[0])
+    parser.add_argument("--manifest", required=True, help="Parquet: the images to work on")
+    parser.add_argument("--model", required=True, help="model.tflite, or the pointer JSON of export_model")
+    parser.add_argument("--features", required=True, help="Parquet folder to write, replaced if there")
+    parser.add_argument("--rejects", required=True, help="Parquet folder to write, replaced if there")
+    parser.add_argument(
+        "--max-reject-share", type=_share, default=0.05, help="fail if a larger share cannot be used (default 0.05)"
+    )
+    parser.add_argument("--staging", help="folder for results on their way (default: _staging/ beside --features)")
+    return parser.parse_args(argv)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: not between 0 and 1")
+    return value
+
+
+def extract(spark: SparkSession, manifest: DataFrame, model: Model, staging: str) -> None:
+    """Run the network on every image of the manifest and stage one row for each, all of `extraction.OUTCOMES`."""
+    context = spark.sparkContext
+    total = manifest.count()
+    started = time.monotonic()
+    broadcast = context.broadcast(model)
+    with Progress(context, total) as progress:
+        counters = extraction.Counters(progress.images, progress.rejects, progress.core_seconds)
+        (
+            manifest.select(*extraction.SOURCE_COLUMNS)
+            .repartition(max(1, math.ceil(total / IMAGES_PER_TASK)))
+            .mapInArrow(extraction.task(broadcast, counters), schemas.spark_schema(extraction.OUTCOMES))
+            .write.mode("overwrite")
+            .parquet(staging)
+        )
+    log.info(progress.summary(progress.images.value, progress.rejects.value, time.monotonic() - started))
+    broadcast.destroy()
+
+
+def part(outcomes: DataFrame, features: str, rejects: str) -> dict[str, int]:
+    """Write staged rows to where they belong, in files of about 128 MB.
+
+    Returns:
+        Number of rejects by reason.
+    """
+    counts = {row["reason"]: row["count"] for row in outcomes.groupBy("reason").count().collect()}
+    usable = counts.pop(None, 0)
+    _write(outcomes.where(F.col("reason").isNull()).select(*schemas.FEATURES.names), features, usable)
+    _write(outcomes.where(F.col("reason").isNotNull()).select(*schemas.REJECTS.names), rejects, 1)
+    return counts
+
+
+def _write(frame: DataFrame, uri: str, rows: int) -> None:
+    files = max(1, math.ceil(rows * BYTES_PER_ROW / BYTES_PER_FILE))
+    frame.coalesce(files).write.mode("overwrite").parquet(uri)
+
+
+def check_rejects(rejects: DataFrame, counts: dict[str, int], total: int, max_share: float) -> None:
+    """Judge the run by its rejects.
+
+    Raises:
+        JobError: more than `max_share` of the images are rejects, or all are; with the counts by reason and a few
+            paths of each.
+    """
+    rejected = sum(counts.values())
+    if not rejected or (rejected / total <= max_share and rejected < total):
+        return
+    reasons = []
+    for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
+        rows = rejects.where(F.col("reason") == reason).orderBy("path").limit(EXAMPLES_PER_REASON).collect()
+        reasons.append(f"{reason} {count} ({', '.join(row['path'] for row in rows)})")
+    problem = "no image can be used" if rejected == total else f"more than max_reject_share {max_share:g}"
+    raise JobError(f"{rejected} of {total} images rejected, {problem}: {'; '.join(reasons)}")
+
+
+@contextlib.contextmanager
+def staged(uri: str) -> Iterator[str]:
+    """Give a folder that is gone afterwards, whatever happens."""
+    try:
+        yield uri
+    finally:
+        storage.delete(uri)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the job."""
+    options = arguments(argv)
+    manifest_uri, features, rejects = map(storage.normalize, (options.manifest, options.features, options.rejects))
+    folder, _, name = features.rpartition("/")
+    model = Model.read(options.model)
+    spark = spark_session("extract_features", SETTINGS)
+    manifest = schemas.read_dataset(spark, manifest_uri, schemas.MANIFEST, "manifest")
+    with staged(storage.normalize(options.staging or f"{folder}/_staging/{name}")) as staging:
+        extract(spark, manifest, model, staging)
+        outcomes = spark.read.schema(schemas.spark_schema(extraction.OUTCOMES)).parquet(schemas.glob_escaped(staging))
+        counts = part(outcomes, features, rejects)
+        total = outcomes.count()
+    check_rejects(
+        schemas.read_dataset(spark, rejects, schemas.REJECTS, "rejects"), counts, total, options.max_reject_share
+    )
+
+
+if __name__ == "__main__":
+    run(main)

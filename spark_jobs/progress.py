@@ -1,0 +1,66 @@
+"""What a running extraction tells: images done, rate, rejects, time left."""
+
+import logging
+import threading
+import time
+from types import TracebackType
+
+from pyspark import Accumulator, SparkContext
+
+log = logging.getLogger("extract_features")
+
+
+class Progress:
+    """Counters that the tasks add to, and a thread of the driver that logs them while they change.
+
+    Tasks report as they end, so the numbers move task by task. The lines are made to be parsed as well:
+    `progress images=500 total=2000 rejects=3 rate=226.1/s left=7s`.
+
+    Args:
+        context: whose accumulators count.
+        total: images in the manifest.
+        interval: seconds between two lines at least.
+    """
+
+    def __init__(self, context: SparkContext, total: int, interval: float = 5.0):
+        self.images: Accumulator[int] = context.accumulator(0)
+        self.rejects: Accumulator[int] = context.accumulator(0)
+        self.core_seconds: Accumulator[float] = context.accumulator(0.0)
+        self._total = total
+        self._interval = interval
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._report, name="progress", daemon=True)
+        self._started = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _report(self) -> None:
+        reported = 0
+        while not self._done.wait(self._interval):
+            if self.images.value != reported:
+                reported = self.images.value
+                log.info(self.line(reported, self.rejects.value, time.monotonic() - self._started))
+
+    def line(self, images: int, rejects: int, seconds: float) -> str:
+        """Return one line of progress after `seconds`."""
+        rate = images / seconds if seconds else 0.0
+        left = (self._total - images) / rate if rate else 0.0
+        return f"progress images={images} total={self._total} rejects={rejects} rate={rate:.1f}/s left={left:.0f}s"
+
+    def summary(self, images: int, rejects: int, seconds: float) -> str:
+        """Return the closing line: what was done, and what 1,000 images cost in seconds of one core."""
+        cost = 1000 * self.core_seconds.value / images if images else 0.0
+        rate = images / seconds if seconds else 0.0
+        return (
+            f"done images={images} features={images - rejects} rejects={rejects} seconds={seconds:.1f}"
+            f" rate={rate:.1f}/s core_seconds_per_1000={cost:.2f}"
+        )
