@@ -17,7 +17,7 @@ export UV_NO_PROGRESS := 1
 .PHONY: demo test check setup lock clean help
 
 demo: setup ## The main job end to end on this machine (IMAGES=dir WEIGHTS=file.h5 VARIANCE=0.8 for your own)
-	@$(AIRFLOW_PYTHON) -m demo $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(VARIANCE),--variance "$(VARIANCE)")
+	@$(AIRFLOW_PYTHON) -m demo $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(VARIANCE),--variance "$(VARIANCE)") $(if $(PARAMS),--params '$(PARAMS)')
 
 test: setup ## Every test, on real Airflow and real Spark (ARGS="-k name" for some)
 	@bin/run_tests $(ARGS)

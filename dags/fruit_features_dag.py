@@ -5,8 +5,8 @@ that no earlier run has extracted are processed; without any, the run stops afte
 
 | task | what it does |
 |---|---|
-| `deploy_artifacts` | uploads the Spark jobs and the bootstrap script, each under the hash of its content |
 | `find_new_images` | lists S3, writes `runs/<run>/inventory` and `runs/<run>/manifest` |
+| `deploy_artifacts` | uploads the Spark jobs and the bootstrap script, each under the hash of its content |
 | `create_cluster`, `wait_for_cluster` | an EMR cluster for this run |
 | `…_export_model` | Keras weights -> `models/<model_id>/model.tflite`, where it is not there yet |
 | `…_extract_features` | manifest -> `features/run=<run>/` and `rejects/run=<run>/` |
@@ -57,12 +57,6 @@ with DAG(
     tags=["emr", "spark"],
 ) as dag:
 
-    @task
-    def deploy_artifacts(params: dict[str, Any], run_id: str) -> dict[str, str]:
-        """Upload what changed; return name -> s3:// URI."""
-        config = RunConfig.from_params(params, run_id)
-        return artifacts.deploy(S3Hook(region_name=config.region), config, PROJECT_FOLDER)
-
     @task.short_circuit
     def find_new_images(params: dict[str, Any], run_id: str) -> dict[str, Any] | None:
         """List S3, write inventory and manifest; nothing to do ends the run here."""
@@ -71,6 +65,12 @@ with DAG(
         config = RunConfig.from_params(params, run_id)
         images = inventory.find_new(S3Hook(region_name=config.region), config)
         return images if images["work"] else None
+
+    @task
+    def deploy_artifacts(params: dict[str, Any], run_id: str) -> dict[str, str]:
+        """Upload what changed; return name -> s3:// URI."""
+        config = RunConfig.from_params(params, run_id)
+        return artifacts.deploy(S3Hook(region_name=config.region), config, PROJECT_FOLDER)
 
     @task
     def check_outputs(images: dict[str, Any], params: dict[str, Any], run_id: str) -> dict[str, Any]:
@@ -88,8 +88,8 @@ with DAG(
         config = RunConfig.from_params(params, run_id)
         outputs.publish(S3Hook(region_name=config.region), config, results)
 
-    deployed = deploy_artifacts()
     images = find_new_images()
+    deployed = deploy_artifacts()
 
     create_cluster = EmrCreateClusterOnceOperator(
         task_id="create_cluster",
@@ -168,7 +168,8 @@ with DAG(
     ).as_teardown(setups=create_cluster, on_failure_fail_dagrun=True)
 
     chain(
-        [deployed, images],
+        images,
+        deployed,
         create_cluster,
         wait_for_cluster,
         add_export_model,

@@ -35,7 +35,9 @@ def _ball(image: Image.Image, center: tuple[float, float], radii: tuple[float, f
         draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=_shade(color, 0.72 + 0.55 * (1 - share) ** 0.8))
 
 
-def _stem(image: Image.Image, start: tuple[float, float], end: tuple[float, float], color: Color = (86, 60, 32)) -> None:
+def _stem(
+    image: Image.Image, start: tuple[float, float], end: tuple[float, float], color: Color = (86, 60, 32)
+) -> None:
     points = [tuple(v * CANVAS for v in point) for point in (start, end)]
     ImageDraw.Draw(image).line(points, fill=color, width=CANVAS // 36)  # type: ignore[arg-type]
 
@@ -60,7 +62,9 @@ def _apple(image: Image.Image, rng: random.Random) -> None:
 def _banana(image: Image.Image, _rng: random.Random) -> None:
     draw = ImageDraw.Draw(image)
     for step in range(22):
-        box = [v * CANVAS for v in (0.06 + step * 0.004, -0.35 + step * 0.006, 0.94 - step * 0.004, 0.78 - step * 0.006)]
+        box = [
+            v * CANVAS for v in (0.06 + step * 0.004, -0.35 + step * 0.006, 0.94 - step * 0.004, 0.78 - step * 0.006)
+        ]
         color = _shade((226, 190, 48), 0.8 + step * 0.016)
         draw.arc(box, 25, 155, fill=color, width=round(CANVAS * 0.17) - step * 2)  # type: ignore[arg-type]
     _stem(image, (0.86, 0.42), (0.93, 0.3), (110, 90, 30))
@@ -144,7 +148,7 @@ def write_bad_images(folder: Path) -> int:
     bad = {
         "Apple Red/empty.jpg": b"",
         "Banana/truncated.jpg": good[: len(good) // 2],
-        "Kiwi/notes.jpg": "Reminder: photograph the kiwis again.\n".encode(),
+        "Kiwi/notes.jpg": b"Reminder: photograph the kiwis again.\n",
         "Pear/half a header.jpg": good[:40],
     }
     for name, content in bad.items():

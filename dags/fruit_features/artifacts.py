@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features.config import RunConfig
 
@@ -48,13 +49,13 @@ def local_artifacts(project: Path) -> list[Artifact]:
     """Every file that the cluster needs.
 
     Raises:
-        FileNotFoundError: naming the file that the project folder lacks, and the setting that points there.
+        AirflowFailException: naming the file that the project folder lacks, and the setting that points there.
     """
     jobs, bootstrap = project / "spark_jobs", project / "bootstrap"
     files = [jobs / f"{name}.py" for name in ENTRY_SCRIPTS] + [bootstrap / name for name in BOOTSTRAP_FILES]
     for file in files:
         if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing: set FRUITS_PROJECT to the folder that holds spark_jobs/")
+            raise AirflowFailException(f"{file} is missing: set FRUITS_PROJECT to the folder that holds spark_jobs/")
     return [Artifact("spark_jobs.zip", jobs_zip(jobs)), *(Artifact(file.name, file.read_bytes()) for file in files)]
 
 

@@ -24,7 +24,7 @@ POLL_INTERVAL = timedelta(seconds=float(os.environ.get("FRUITS_POLL_SECONDS") or
 CLUSTER_TIMEOUT = timedelta(minutes=40)  # EMR takes 5 to 10 minutes, installing the packages 2 more
 STEP_TIMEOUT = timedelta(hours=6)  # a million images on the default cluster take under 2
 TERMINATION_TIMEOUT = timedelta(minutes=20)
-RETRY_DELAY = timedelta(seconds=30)
+RETRY_DELAY = POLL_INTERVAL
 
 # What the exporter on the cluster calls the models it makes; it refuses to work when it disagrees.
 NETWORK, INPUT_SIZE, EXPORTER = "mobilenetv2", 224, "v1"

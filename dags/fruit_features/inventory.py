@@ -93,11 +93,11 @@ def _list_objects(hook: S3Hook, config: RunConfig) -> Iterator[dict[str, Any]]:
         if code in {"NoSuchBucket", "404"}:
             raise AirflowFailException(
                 f"bucket {config.bucket!r} does not exist: create it in {config.region}, or set the bucket param"
-            ) from error
+            ) from None
         if code in {"AccessDenied", "403"}:
             raise AirflowFailException(
                 f"bucket {config.bucket!r} refuses s3:ListBucket to Airflow's credentials: allow it in their policy"
-            ) from error
+            ) from None
         raise
 
 

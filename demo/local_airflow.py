@@ -1,0 +1,91 @@
+"""Airflow on this machine: its own home below the project, the DAG of this checkout, AWS wherever the environment says."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class LocalAirflow:
+    """Runs this project's DAG with ``airflow dags test``.
+
+    Args:
+        home: AIRFLOW_HOME; the database is made there when it is first needed.
+        aws: variables that tell AWS clients where to go.
+        poll_seconds: how often sensors look; a laptop's clusters start faster than Amazon's.
+    """
+
+    def __init__(self, home: Path, aws: Mapping[str, str], poll_seconds: float = 1.0) -> None:
+        self.home = home
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_", "FRUITS_"))
+        }
+        self.environment = {
+            **inherited,
+            **aws,
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+            "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
+            "FRUITS_POLL_SECONDS": str(poll_seconds),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def migrate(self) -> None:
+        """Make the database, once for each version of Airflow.
+
+        Raises:
+            RuntimeError: with Airflow's own words.
+        """
+        stamp = self.home / f"migrated-{version('apache-airflow')}"
+        if stamp.exists():
+            return
+        self.home.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            self._command("db", "migrate"), env=self.environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"airflow db migrate failed in {self.home}: {done.stdout[-800:]}{done.stderr[-800:]}")
+        stamp.touch()
+
+    def test_dag(self, dag_id: str, params: Mapping[str, Any]) -> "DagTest":
+        """Start ``airflow dags test`` with these params."""
+        self.migrate()
+        command = self._command("dags", "test", dag_id, "--conf", json.dumps(params))
+        return DagTest(
+            subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+
+    @staticmethod
+    def _command(*arguments: str) -> list[str]:
+        return [str(Path(sys.executable).with_name("airflow")), *arguments]
+
+
+class DagTest:
+    """A running ``airflow dags test``: iterate over its output lines, then ask for its exit code."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def __iter__(self) -> Iterator[str]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            yield line.rstrip("\n")
+
+    def exit_code(self) -> int:
+        """Wait for the end."""
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """Interrupt it, as Ctrl+C would."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()

@@ -1,0 +1,136 @@
+"""The structure of the DAG: what must run before what, and what must run whatever happens."""
+
+import subprocess
+import sys
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+
+from tests.conftest import PROJECT
+
+CREATES = {"create_cluster": "terminate_cluster"}
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    return DagBag(PROJECT / "dags")
+
+
+@pytest.fixture(scope="module")
+def dag(bag: DagBag) -> DAG:
+    return bag.dags["fruit_features"]
+
+
+def test_exactly_this_dag_is_found_without_import_errors(bag: DagBag) -> None:
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == ["fruit_features"]
+
+
+def test_it_has_exactly_these_tasks(dag: DAG) -> None:
+    assert sorted(dag.task_ids) == sorted(
+        [
+            "find_new_images",
+            "deploy_artifacts",
+            "create_cluster",
+            "wait_for_cluster",
+            "add_export_model",
+            "wait_for_export_model",
+            "add_extract_features",
+            "wait_for_extract_features",
+            "add_reduce_dimensions",
+            "wait_for_reduce_dimensions",
+            "check_outputs",
+            "publish",
+            "terminate_cluster",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "why"),
+    [
+        ("find_new_images", "create_cluster", "nothing new must cost nothing"),
+        ("deploy_artifacts", "create_cluster", "the bootstrap script must be there when the nodes start"),
+        ("wait_for_cluster", "add_export_model", "a cluster that never starts is told apart from a step that fails"),
+        ("wait_for_export_model", "add_extract_features", "workers load the exported network"),
+        ("wait_for_extract_features", "add_reduce_dimensions", "the PCA is fitted on all features"),
+        ("wait_for_reduce_dimensions", "check_outputs", "half-written outputs must not be judged"),
+        ("check_outputs", "publish", "only proven results are published"),
+        ("publish", "terminate_cluster", "the cluster lives as long as its work"),
+    ],
+)
+def test_order(dag: DAG, earlier: str, later: str, why: str) -> None:
+    assert earlier in {task.task_id for task in dag.get_task(later).get_flat_relatives(upstream=True)}, why
+
+
+def test_every_create_has_its_teardown(dag: DAG) -> None:
+    creating = {task.task_id for task in dag.tasks if "create" in task.task_id}
+    assert creating == set(CREATES)
+    for create, teardown in CREATES.items():
+        assert dag.get_task(create).is_setup
+        end = dag.get_task(teardown)
+        assert end.is_teardown
+        assert create in end.upstream_task_ids
+        assert end.on_failure_fail_dagrun, "a failed termination must not leave the run green"
+
+
+def test_the_run_is_judged_by_its_last_work_task_too(dag: DAG) -> None:
+    leaves = {task.task_id for task in dag.tasks if not task.downstream_task_ids}
+    assert leaves == {"terminate_cluster"}
+
+
+def test_every_emr_task_says_whether_it_defers(dag: DAG) -> None:
+    # The default comes from the installation's settings, and the deferrable job flow sensor waits for the wrong thing.
+    deferrable = {task.task_id: task.deferrable for task in dag.tasks if hasattr(task, "deferrable")}
+    assert deferrable == {
+        "create_cluster": False,
+        "wait_for_cluster": False,
+        "add_export_model": False,
+        "wait_for_export_model": True,
+        "add_extract_features": False,
+        "wait_for_extract_features": True,
+        "add_reduce_dimensions": False,
+        "wait_for_reduce_dimensions": True,
+        "terminate_cluster": True,
+    }
+
+
+def test_one_run_at_a_time(dag: DAG) -> None:
+    assert dag.max_active_runs == 1
+    assert not dag.catchup
+
+
+def test_no_run_timeout(dag: DAG) -> None:
+    # It would skip the tasks that have not run yet, the teardown among them.
+    assert dag.dagrun_timeout is None
+
+
+def test_the_docstring_is_the_page_in_the_ui(dag: DAG) -> None:
+    assert dag.doc_md is not None
+    for task_id in ("find_new_images", "deploy_artifacts", "check_outputs", "publish", "terminate_cluster"):
+        assert f"`{task_id}`" in dag.doc_md
+
+
+def test_parsing_is_light(dag: DAG) -> None:
+    """Under a second, and neither Arrow nor anything of Spark's side is imported, nor AWS asked."""
+    probe = (
+        "import airflow.dag_processing.dagbag, socket, sys, time\n"
+        "def refuse(*_): raise AssertionError('the network was used while parsing')\n"
+        "socket.socket.connect = refuse\n"
+        "start = time.process_time()\n"
+        "import fruit_features_dag\n"
+        "print(time.process_time() - start)\n"
+        "print(sorted({'pyarrow', 'pyspark', 'tensorflow', 'pandas', 'numpy'} & sys.modules.keys()))\n"
+    )
+    path = f"{PROJECT / 'dags'}:{PROJECT / 'plugins'}"
+    seconds = []
+    for _ in range(2):  # the first may be compiling
+        done = subprocess.run(
+            [sys.executable, "-c", probe], env={"PYTHONPATH": path, "PATH": ""}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        taken, heavy = done.stdout.split("\n")[:2]
+        assert heavy == "[]"
+        seconds.append(float(taken))
+    assert min(seconds) < 1

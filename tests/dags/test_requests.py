@@ -1,0 +1,168 @@
+"""The requests to EMR: pure functions, validated by botocore's own model of the service."""
+
+from collections.abc import Callable
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.validate import validate_parameters
+from fruit_features.cluster import job_flow_request
+from fruit_features.config import RunConfig
+from fruit_features.steps import export_model_step, extract_features_step, reduce_dimensions_step
+
+from tests.dags.conftest import RUN
+
+ARTIFACTS = {
+    name: f"s3://fruits/artifacts/0123456789abcdef/{name}"
+    for name in (
+        "spark_jobs.zip",
+        "export_model.py",
+        "extract_features.py",
+        "reduce_dimensions.py",
+        "install_dependencies.sh",
+        "requirements.txt",
+        "requirements-primary.txt",
+    )
+}
+MODEL_ID = "mobilenetv2-0011223344556677-224-v1"
+Build = Callable[..., RunConfig]
+
+
+def valid(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    """The request, having passed botocore's model of EMR; unlike the service, botocore does not mind unknown enum values."""
+    shape = botocore.session.get_session().get_service_model("emr").operation_model(operation).input_shape
+    validate_parameters(request, shape)
+    return request
+
+
+def test_the_default_cluster_is_the_original_one_on_the_current_release(config: Build) -> None:
+    request = valid("RunJobFlow", job_flow_request(config(), ARTIFACTS))
+
+    assert request["ReleaseLabel"] == "emr-7.13.0"
+    assert [
+        (group["InstanceRole"], group["InstanceType"], group["InstanceCount"])
+        for group in request["Instances"]["InstanceGroups"]
+    ] == [("MASTER", "m5.xlarge", 1), ("CORE", "m5.xlarge", 2)]
+    assert request["LogUri"] == "s3://fruits/logs/", "without a LogUri there are no logs"
+    assert request["Name"] == f"fruit-features fruits/ {RUN}"
+
+
+def test_the_cluster_ends_itself_when_idle_but_not_between_steps(config: Build) -> None:
+    request = valid("RunJobFlow", job_flow_request(config(idle_timeout_minutes=20), ARTIFACTS))
+
+    assert request["AutoTerminationPolicy"] == {"IdleTimeout": 1200}
+    assert request["Instances"]["KeepJobFlowAliveWhenNoSteps"] is True
+    assert request["Instances"]["TerminationProtected"] is False
+
+
+def test_python_is_the_one_that_the_bootstrap_script_makes(config: Build) -> None:
+    request = valid("RunJobFlow", job_flow_request(config(), ARTIFACTS))
+    (spark_env,) = [one for one in request["Configurations"] if one["Classification"] == "spark-env"]
+
+    assert spark_env["Configurations"] == [
+        {
+            "Classification": "export",
+            "Properties": {
+                "PYSPARK_PYTHON": "/opt/fruits/venv/bin/python",
+                "PYSPARK_DRIVER_PYTHON": "/opt/fruits/venv/bin/python",
+            },
+        }
+    ]
+
+
+def test_every_param_of_the_cluster_reaches_the_request(config: Build) -> None:
+    chosen = config(
+        release_label="emr-7.12.0",
+        applications=["Hadoop", "Spark", "JupyterHub"],
+        primary_instance_type="m6i.xlarge",
+        core_instance_type="c6i.2xlarge",
+        core_instance_count=5,
+        ec2_key_name="orchard",
+        ec2_subnet_id="subnet-0a1b",
+        service_role="ServiceRole",
+        instance_profile="Profile",
+        wheelhouse="s3://fruits/wheels/",
+        spark_defaults={"spark.executor.memory": "6g", "spark.speculation": "false"},
+    )
+    request = valid("RunJobFlow", job_flow_request(chosen, ARTIFACTS))
+
+    assert request["ReleaseLabel"] == "emr-7.12.0"
+    assert [application["Name"] for application in request["Applications"]] == ["Hadoop", "Spark", "JupyterHub"]
+    primary, core = request["Instances"]["InstanceGroups"]
+    assert primary["InstanceType"] == "m6i.xlarge"
+    assert (core["InstanceType"], core["InstanceCount"]) == ("c6i.2xlarge", 5)
+    assert request["Instances"]["Ec2KeyName"] == "orchard"
+    assert request["Instances"]["Ec2SubnetId"] == "subnet-0a1b"
+    assert (request["ServiceRole"], request["JobFlowRole"]) == ("ServiceRole", "Profile")
+    bootstrap = request["BootstrapActions"][0]["ScriptBootstrapAction"]
+    assert bootstrap["Path"] == ARTIFACTS["install_dependencies.sh"]
+    assert bootstrap["Args"][-2:] == ["--wheelhouse", "s3://fruits/wheels/"]
+    defaults = next(one["Properties"] for one in request["Configurations"] if one["Classification"] == "spark-defaults")
+    assert (defaults["spark.executor.memory"], defaults["spark.speculation"]) == ("6g", "false")
+
+
+def test_absent_choices_are_left_out_of_the_request(config: Build) -> None:
+    request = valid("RunJobFlow", job_flow_request(config(), ARTIFACTS))
+
+    assert "Ec2KeyName" not in request["Instances"]
+    assert "Ec2SubnetId" not in request["Instances"]
+    assert "--wheelhouse" not in request["BootstrapActions"][0]["ScriptBootstrapAction"]["Args"]
+
+
+def arguments_of(step: dict[str, Any]) -> list[str]:
+    valid("AddJobFlowSteps", {"JobFlowId": "j-1", "Steps": [step]})
+    return step["HadoopJarStep"]["Args"]
+
+
+def test_export_model_step(config: Build) -> None:
+    arguments = arguments_of(export_model_step(config(weights="s3://w/m.h5"), ARTIFACTS, {"model_id": MODEL_ID}))
+
+    assert arguments == [
+        *("spark-submit", "--deploy-mode", "client"),
+        *("--py-files", ARTIFACTS["spark_jobs.zip"], ARTIFACTS["export_model.py"]),
+        *("--weights", "s3://w/m.h5"),
+        *("--models", "s3://fruits/models"),
+        *("--pointer", f"s3://fruits/runs/{RUN}/model.json"),
+        *("--model-id", MODEL_ID),
+    ]
+
+
+def test_export_model_step_before_the_id_of_imagenet_weights_is_known(config: Build) -> None:
+    assert "--model-id" not in arguments_of(export_model_step(config(), ARTIFACTS, {"model_id": None}))
+
+
+def test_extract_features_step(config: Build) -> None:
+    arguments = arguments_of(extract_features_step(config(output_prefix="/a/b/", max_reject_share=0.2), ARTIFACTS))
+
+    assert arguments[6:] == [
+        *("--manifest", f"s3://fruits/a/b/runs/{RUN}/manifest/manifest.parquet"),
+        *("--model", f"s3://fruits/a/b/runs/{RUN}/model.json"),
+        *("--features", f"s3://fruits/a/b/features/run={RUN}"),
+        *("--rejects", f"s3://fruits/a/b/rejects/run={RUN}"),
+        *("--staging", f"s3://fruits/a/b/runs/{RUN}/staging"),
+        *("--progress", f"s3://fruits/a/b/runs/{RUN}/progress.json"),
+        *("--max-reject-share", "0.2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pca_model", "end"),
+    [(None, []), ("s3://fruits/results/run=x/model", ["--model", "s3://fruits/results/run=x/model"])],
+)
+def test_reduce_dimensions_step(config: Build, pca_model: str | None, end: list[str]) -> None:
+    arguments = arguments_of(reduce_dimensions_step(config(variance=0.95), ARTIFACTS, {"pca_model": pca_model}))
+
+    assert arguments[6:] == [
+        *("--inventory", f"s3://fruits/runs/{RUN}/inventory/inventory.parquet"),
+        *("--features", "s3://fruits/features"),
+        *("--rejects", "s3://fruits/rejects"),
+        *("--network", f"s3://fruits/runs/{RUN}/model.json"),
+        *("--output", f"s3://fruits/results/run={RUN}"),
+        *("--variance", "0.95"),
+        *("--run", RUN),
+        *end,
+    ]
+
+
+def test_a_failed_step_leaves_the_cluster_to_the_teardown(config: Build) -> None:
+    assert extract_features_step(config(), ARTIFACTS)["ActionOnFailure"] == "CONTINUE"
