@@ -1,0 +1,113 @@
+"""The control route, /_local_aws/: what AWS does not offer. The README documents it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.core.base_backend import BackendDict
+from moto.core.model_instances import reset_model_data
+
+from local_aws.emr.service import EmrService
+from local_aws.faults import FaultError, Faults
+from local_aws.objects import s3_lock
+
+STREAMS = ("stderr", "stdout", "controller")
+
+
+class Problem(Exception):  # noqa: N818 - an answer
+    """Answered to the client with that status."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Control:
+    """A small WSGI application."""
+
+    PREFIX = "/_local_aws/"
+
+    def __init__(self, emr: EmrService, faults: Faults) -> None:
+        self._emr = emr
+        self._faults = faults
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answers one request."""
+        method, (head, *rest) = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(self.PREFIX).split("/")
+        query = {name: values[-1] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
+        try:
+            match method, head, rest:
+                case "GET", "health", []:
+                    answer: Any = {"status": "ok"}
+                case "GET", "faults", []:
+                    answer = {"faults": self._faults.list()}
+                case "POST", "faults", []:
+                    answer = self._add_fault(environ["wsgi.input"].read())
+                case "DELETE", "faults", []:
+                    self._faults.clear()
+                    answer = {}
+                case "DELETE", "faults", [fault_id]:
+                    if not self._faults.remove(fault_id):
+                        raise Problem("404 Not Found", f"no fault {fault_id}")
+                    answer = {}
+                case "POST", "reset", []:
+                    self.reset()
+                    answer = {}
+                case "GET", "clusters", [cluster_id, "bootstrap"]:
+                    answer = {"commands": self._cluster(cluster_id).bootstrap_record}
+                case "GET", "clusters", [cluster_id, "steps", step_id, stream] if stream in STREAMS:
+                    return self._log(cluster_id, step_id, stream, int(query.get("offset", "0")), start_response)
+                case _:
+                    raise Problem(
+                        "404 Not Found", f"no route {method} {environ['PATH_INFO']}; local_aws/README.md lists them"
+                    )
+            status = "200 OK"
+        except Problem as problem:
+            status, answer = problem.status, {"error": str(problem)}
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(answer).encode() + b"\n"]
+
+    def reset(self) -> None:
+        """Forgets every bucket, cluster, queue, role and fault."""
+        self._faults.clear()
+        self._emr.reset()
+        with s3_lock:
+            BackendDict.reset()
+            reset_model_data()
+
+    def _add_fault(self, body: bytes) -> dict[str, Any]:
+        try:
+            rule = json.loads(body)
+            return self._faults.add(**rule).description()
+        except (FaultError, TypeError, ValueError) as error:
+            raise Problem("400 Bad Request", str(error)) from None
+
+    def _cluster(self, cluster_id: str) -> Any:
+        cluster = self._emr.find(cluster_id)
+        if cluster is None:
+            raise Problem("404 Not Found", f"no cluster {cluster_id}")
+        return cluster
+
+    def _log(
+        self, cluster_id: str, step_id: str, stream: str, offset: int, start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """The log so far, from `offset` bytes on, as plain text; X-Next-Offset continues it."""
+        step = self._cluster(cluster_id).step(step_id)
+        if step is None:
+            raise Problem("404 Not Found", f"no step {step_id}")
+        text = b""
+        path = step.log_directory / stream if step.log_directory else None
+        if path and path.exists():
+            with open(path, "rb") as log:
+                log.seek(offset)
+                text = log.read()
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("X-Next-Offset", str(offset + len(text))),
+            ("X-Step-State", step.state),
+        ]
+        start_response("200 OK", headers)
+        return [text]

@@ -1,0 +1,1 @@
+"""EMR: the API, the clusters and the steps behind it."""

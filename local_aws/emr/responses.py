@@ -1,0 +1,86 @@
+"""The wire format of the EMR API: JSON 1.1, checked against botocore's own model of the service."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import botocore.session
+from botocore import xform_name
+from botocore.model import OperationModel, ServiceModel, Shape
+from botocore.validate import ParamValidator
+
+from local_aws.emr.errors import EmrError, NotEmulatedError, ValidationError
+from local_aws.emr.service import EmrService
+
+TARGET_PREFIX = "ElasticMapReduce."
+
+
+@cache
+def service_model() -> ServiceModel:
+    """The API as botocore ships it."""
+    return botocore.session.get_session().get_service_model("emr")
+
+
+def respond(service: EmrService, operation: str, body: bytes, region: str) -> tuple[int, dict[str, Any]]:
+    """HTTP status and JSON of the answer."""
+    try:
+        model = _operation_model(operation)
+        request = _parse(model, body)
+        service.throttle(operation)
+        handler = getattr(service, xform_name(operation), None)
+        if handler is None:
+            raise NotEmulatedError(f"the EMR operation {operation}")
+        return 200, _serialize(handler(request, region), model.output_shape)
+    except EmrError as error:
+        return error.status, {"__type": error.code, "Message": error.message, "message": error.message}
+
+
+def _operation_model(operation: str) -> OperationModel:
+    if operation not in service_model().operation_names:
+        error = ValidationError(f"Unknown operation {operation}.")
+        error.code = "UnknownOperationException"
+        raise error
+    return service_model().operation_model(operation)
+
+
+def _parse(model: OperationModel, body: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError:
+        error = ValidationError("The request is not JSON.")
+        error.code = "SerializationException"
+        raise error from None
+    report = ParamValidator().validate(request, model.input_shape)
+    if report.has_errors():
+        raise ValidationError(report.generate_report())
+    return _with_datetimes(request, model.input_shape)
+
+
+def _with_datetimes(value: Any, shape: Shape | None) -> Any:
+    if shape is None or value is None:
+        return value
+    if shape.type_name == "timestamp" and isinstance(value, (int, float)):
+        return datetime.fromtimestamp(value, UTC)
+    if shape.type_name == "structure":
+        return {name: _with_datetimes(item, shape.members[name]) for name, item in value.items() if item is not None}
+    if shape.type_name == "list":
+        return [_with_datetimes(item, shape.member) for item in value]
+    return value
+
+
+def _serialize(value: Any, shape: Shape | None) -> Any:
+    """The part of the value that the shape knows, without what is None."""
+    if shape is None:
+        return {}
+    if shape.type_name == "structure":
+        unknown = value.keys() - shape.members.keys()
+        assert not unknown, f"{shape.name} has no {unknown}"
+        return {name: _serialize(item, shape.members[name]) for name, item in value.items() if item is not None}
+    if shape.type_name == "list":
+        return [_serialize(item, shape.member) for item in value]
+    if isinstance(value, datetime):
+        return round(value.timestamp(), 3)
+    return value

@@ -1,0 +1,156 @@
+"""Where each request goes: the control route, EMR, or moto for S3, SQS, IAM and the rest."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from local_aws.control import Control
+from local_aws.emr import responses
+from local_aws.emr.service import EmrService
+from local_aws.faults import Faults
+from local_aws.http_server import ConnectionDropped
+from local_aws.objects import s3_lock
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+CREDENTIAL_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+PRESIGNED_SCOPE = re.compile(
+    r"X-Amz-Credential=[^&]+?%2F\d{8}%2F(?P<region>[^%]+)%2F(?P<service>[^%]+)%2F", re.IGNORECASE
+)
+JSON_TYPE = "application/x-amz-json-1.1"
+
+
+class Gateway:
+    """The WSGI application of the whole endpoint."""
+
+    def __init__(self, emr: EmrService, control: Control, faults: Faults, region: str) -> None:
+        self._emr = emr
+        self._control = control
+        self._faults = faults
+        self._region = region
+        self._moto = DomainDispatcherApplication(create_backend_app)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answers one request."""
+        path = environ["PATH_INFO"]
+        if path.startswith(Control.PREFIX):
+            return self._control(environ, start_response)
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        service, region = self._scope(environ)
+        if target.startswith(responses.TARGET_PREFIX):
+            operation = target.removeprefix(responses.TARGET_PREFIX)
+            status, answer = responses.respond(self._emr, operation, environ["wsgi.input"].read(), region)
+            return _json(start_response, status, answer)
+        if service == "s3":
+            return self._s3(environ, start_response)
+        return self._aws(environ, start_response)
+
+    def _scope(self, environ: Environ) -> tuple[str, str]:
+        """Service and region that the request is signed for; an unsigned one is taken for S3."""
+        found = CREDENTIAL_SCOPE.search(environ.get("HTTP_AUTHORIZATION", "")) or PRESIGNED_SCOPE.search(
+            environ.get("QUERY_STRING", "")
+        )
+        if found:
+            return found["service"], found["region"]
+        form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+        return ("" if form or "HTTP_X_AMZ_TARGET" in environ else "s3"), self._region
+
+    def _s3(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        victim = _s3_victim(environ)
+        if slow := self._faults.hit("s3-latency", victim):
+            time.sleep(float(slow.fields["milliseconds"]) / 1000)
+        if failed := self._faults.hit("s3-error", victim):
+            return _s3_error(start_response, int(failed.fields["status"]), environ)
+        drop = self._faults.hit("s3-drop", victim)
+        if drop and not drop.fields["after_bytes"]:
+            raise ConnectionDropped
+        with s3_lock:
+            answered, body = _collect(self._aws, environ)
+        if drop:
+            raise ConnectionDropped(_raw(answered, body)[: int(drop.fields["after_bytes"])])
+        start_response(*answered)
+        return [body]
+
+    def _aws(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Moto's answer; where it has none, an error that says so, in the service's own format."""
+        try:
+            return self._moto(environ, start_response)
+        except NotImplementedError as error:
+            return _not_emulated(environ, start_response, f"local_aws (moto) does not emulate this: {error}")
+        except Exception as error:  # noqa: BLE001 - moto's bugs are answered as what they are
+            traceback.print_exc()
+            return _not_emulated(
+                environ, start_response, f"local_aws (moto) failed on this: {type(error).__name__}: {error}"
+            )
+
+
+def _s3_victim(environ: Environ) -> dict[str, str]:
+    path = str(environ["RAW_URI"]).partition("?")[0]
+    bucket, _, key = unquote(path).lstrip("/").partition("/")
+    return {"method": environ["REQUEST_METHOD"], "bucket": bucket, "key": key}
+
+
+def _collect(application: Callable[..., Iterable[bytes]], environ: Environ) -> tuple[tuple[str, list], bytes]:
+    started: list[tuple[str, list]] = []
+
+    def start_response(status: str, headers: list, exc_info: Any = None) -> None:
+        started.append((status, headers))
+
+    chunks = application(environ, start_response)
+    try:
+        body = b"".join(chunks)
+    finally:
+        close = getattr(chunks, "close", None)
+        if close:
+            close()
+    return started[-1], body
+
+
+def _raw(answered: tuple[str, list], body: bytes) -> bytes:
+    head = "".join(f"{name}: {value}\r\n" for name, value in answered[1])
+    return f"HTTP/1.1 {answered[0]}\r\n{head}\r\n".encode() + body
+
+
+def _json(start_response: StartResponse, status: int, answer: dict[str, Any]) -> list[bytes]:
+    headers = [("Content-Type", JSON_TYPE), ("x-amzn-RequestId", secrets.token_hex(16))]
+    start_response(f"{status} {'OK' if status == 200 else 'Bad Request'}", headers)
+    return [json.dumps(answer).encode()]
+
+
+S3_ERRORS = {
+    500: ("Internal Server Error", "InternalError", "We encountered an internal error. Please try again."),
+    501: ("Not Implemented", "NotImplemented", "This is not emulated."),
+    503: ("Service Unavailable", "SlowDown", "Please reduce your request rate."),
+}
+
+
+def _s3_error(start_response: StartResponse, status: int, environ: Environ, message: str | None = None) -> list[bytes]:
+    phrase, code, usual = S3_ERRORS.get(status, ("Error", "InternalError", "An error on demand."))
+    headers = [("Content-Type", "application/xml"), ("x-amz-request-id", secrets.token_hex(8).upper())]
+    start_response(f"{status} {phrase}", headers)
+    text = (message or usual).replace("&", "&amp;").replace("<", "&lt;")
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{text}</Message></Error>'
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body.encode()]
+
+
+def _not_emulated(environ: Environ, start_response: StartResponse, message: str) -> list[bytes]:
+    if "HTTP_X_AMZ_TARGET" in environ:
+        return _json(start_response, 400, {"__type": "NotImplementedException", "message": message})
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        start_response("400 Bad Request", [("Content-Type", "text/xml")])
+        text = message.replace("&", "&amp;").replace("<", "&lt;")
+        return [
+            f"<ErrorResponse><Error><Type>Sender</Type><Code>NotImplemented</Code><Message>{text}</Message></Error>"
+            "</ErrorResponse>".encode()
+        ]
+    return _s3_error(start_response, 501, environ, message)

@@ -1,0 +1,101 @@
+"""The endpoint as one object: `with LocalAws() as aws: ...`."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from local_aws.control import Control
+from local_aws.emr.clusters import Surroundings
+from local_aws.emr.node import ACCESS_KEY, SECRET_KEY, Node
+from local_aws.emr.service import EmrService
+from local_aws.faults import Faults
+from local_aws.gateway import Gateway
+from local_aws.http_server import Server
+from local_aws.reaper import Reaper
+from local_aws.settings import Spark, Timing
+
+DEFAULT_REGION = "eu-west-3"
+
+
+class LocalAws:
+    """An AWS endpoint of this process, whose EMR clusters run their steps.
+
+    Args:
+        port: 0 takes any free one.
+        host: the address to listen on; nothing but 127.0.0.1 unless a container needs more.
+        region: for clients that do not sign their requests, and for `environment()`.
+        timing: how long the transitions take.
+        spark: the Spark that runs the steps.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        region: str = DEFAULT_REGION,
+        timing: Timing | None = None,
+        spark: Spark | None = None,
+    ) -> None:
+        self._address = (host, port)
+        self.region = region
+        self._timing = timing or Timing()
+        self._spark = spark or Spark()
+        self.faults = Faults()
+        self._server: Server | None = None
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._reaper = Reaper()
+        surroundings = Surroundings(self._timing, self.faults, self._reaper, self._make_node)
+        self.emr = EmrService(surroundings)
+        self._control = Control(self.emr, self.faults)
+        self._server = Server(*self._address, Gateway(self.emr, self._control, self.faults, self.region))
+        self._server.start()
+
+    def stop(self) -> None:
+        """Ends every cluster and step, then the server; nothing is left behind."""
+        if self._server is None:
+            return
+        self.emr.stop()
+        self._server.stop()
+        self._reaper.stop()
+        self._control.reset()
+        self._server = None
+
+    def reset(self) -> None:
+        """Forgets every bucket, cluster, queue, role and fault."""
+        self._control.reset()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._server, "start() first"
+        return self._server.server_port
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where clients on this machine find it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables that lead AWS clients here."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    def _make_node(self, cluster_id: str, configurations: list[dict[str, Any]], region: str, release: str) -> Node:
+        return Node(cluster_id, configurations, self._spark, self.endpoint_url, region, release)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
