@@ -46,6 +46,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--max-reject-share", type=_share, default=0.05, help="fail if a larger share cannot be used (default 0.05)"
     )
     parser.add_argument("--staging", help="folder for results on their way (default: _staging/ beside --features)")
+    parser.add_argument("--progress", help="JSON document to keep up to date while the job runs")
     return parser.parse_args(argv)
 
 
@@ -56,13 +57,15 @@ def _share(text: str) -> float:
     return value
 
 
-def extract(spark: SparkSession, manifest: DataFrame, model: Model, staging: str) -> None:
+def extract(
+    spark: SparkSession, manifest: DataFrame, model: Model, staging: str, progress_uri: str | None = None
+) -> None:
     """Run the network on every image of the manifest and stage one row for each, all of `extraction.OUTCOMES`."""
     context = spark.sparkContext
     total = manifest.count()
     started = time.monotonic()
     broadcast = context.broadcast(model)
-    with Progress(context, total) as progress:
+    with Progress(context, total, uri=progress_uri) as progress:
         counters = extraction.Counters(progress.images, progress.rejects, progress.core_seconds)
         (
             manifest.select(*extraction.SOURCE_COLUMNS)
@@ -129,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     spark = spark_session("extract_features", SETTINGS)
     manifest = schemas.read_dataset(spark, manifest_uri, schemas.MANIFEST, "manifest")
     with staged(storage.normalize(options.staging or f"{folder}/_staging/{name}")) as staging:
-        extract(spark, manifest, model, staging)
+        extract(spark, manifest, model, staging, options.progress and storage.normalize(options.progress))
         outcomes = spark.read.schema(schemas.spark_schema(extraction.OUTCOMES)).parquet(schemas.glob_escaped(staging))
         counts = part(outcomes, features, rejects)
         total = outcomes.count()

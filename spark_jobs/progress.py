@@ -7,6 +7,8 @@ from types import TracebackType
 
 from pyspark import Accumulator, SparkContext
 
+from spark_jobs import storage
+
 log = logging.getLogger("extract_features")
 
 
@@ -20,14 +22,16 @@ class Progress:
         context: whose accumulators count.
         total: images in the manifest.
         interval: seconds between two lines at least.
+        uri: a JSON document to keep up to date too, for whoever cannot see the log; its `message` is for people.
     """
 
-    def __init__(self, context: SparkContext, total: int, interval: float = 5.0):
+    def __init__(self, context: SparkContext, total: int, interval: float = 5.0, uri: str | None = None):
         self.images: Accumulator[int] = context.accumulator(0)
         self.rejects: Accumulator[int] = context.accumulator(0)
         self.core_seconds: Accumulator[float] = context.accumulator(0.0)
         self._total = total
         self._interval = interval
+        self._uri = uri
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._report, name="progress", daemon=True)
         self._started = time.monotonic()
@@ -42,13 +46,31 @@ class Progress:
     ) -> None:
         self._done.set()
         self._thread.join()
+        if kind is None:
+            self._publish(self.images.value, time.monotonic() - self._started)
 
     def _report(self) -> None:
         reported = 0
         while not self._done.wait(self._interval):
             if self.images.value != reported:
                 reported = self.images.value
-                log.info(self.line(reported, self.rejects.value, time.monotonic() - self._started))
+                seconds = time.monotonic() - self._started
+                log.info(self.line(reported, self.rejects.value, seconds))
+                self._publish(reported, seconds)
+
+    def _publish(self, images: int, seconds: float) -> None:
+        if not self._uri:
+            return
+        rate = images / seconds if seconds else 0.0
+        left = f", {(self._total - images) / rate:.0f} s left" if rate and images < self._total else ""
+        rejects = self.rejects.value
+        message = f"{images:,} of {self._total:,} images, {rejects:,} rejects, {rate:.0f} images/s{left}"
+        try:
+            storage.write_json(
+                self._uri, {"message": message, "images": images, "total": self._total, "rejects": rejects}
+            )
+        except OSError as error:  # nice to have: it must not stop the work
+            log.warning("progress cannot be written to %s: %s", self._uri, error)
 
     def line(self, images: int, rejects: int, seconds: float) -> str:
         """Return one line of progress after `seconds`."""
