@@ -11,11 +11,11 @@ that no earlier run has extracted are processed; without any, the run stops afte
 | `…_export_model` | Keras weights -> `models/<model_id>/model.tflite`, where it is not there yet |
 | `…_extract_features` | manifest -> `features/run=<run>/` and `rejects/run=<run>/` |
 | `…_reduce_dimensions` | all features -> `results/run=<run>/`: vectors, fitted model, report |
+| `terminate_cluster` | as soon as the last step is over, and whatever happened before it |
 | `check_outputs` | proves that no image is lost or counted twice, and that the numbers are what they claim to be |
 | `publish` | moves `results/latest.json` to this run |
-| `terminate_cluster` | runs whatever happened before it |
 
-**When it fails**: the failed task's log ends with the reason, and with the last lines of the step's stderr. The cluster is
+**When it fails**: the failed task's log ends with the reason, and with the last lines of the step's own log. The cluster is
 gone, `results/latest.json` still names the previous run. Mend the cause and trigger the DAG again: images that were already
 extracted are not extracted again. Images that cannot be used never fail a run by themselves: they are listed, with the
 reason, in `rejects/` and in the report, unless their share exceeds `max_reject_share`.
@@ -180,5 +180,7 @@ with DAG(
         wait_for_reduce_dimensions,
         checked,
         published,
-        terminate_cluster,
     )
+    # The cluster's work ends with its last step. Not after publish: a teardown that may fail the run replaces what is above it
+    # as the run's last word, so a failed step followed by a good teardown would leave the run green.
+    chain(wait_for_reduce_dimensions, terminate_cluster)

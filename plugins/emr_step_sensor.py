@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -87,7 +88,7 @@ class EmrStepTrigger(BaseTrigger):
 
 
 class EmrStepProgressSensor(EmrStepSensor):
-    """Wait for a step without holding a worker; log its progress, and the end of its stderr when it fails.
+    """Wait for a step without holding a worker; log its progress, and the end of its log when it fails.
 
     A failed step fails the task at once, since waiting for it again cannot help. Errors of the AWS API itself are retried as
     the task's ``retries`` say.
@@ -115,6 +116,7 @@ class EmrStepProgressSensor(EmrStepSensor):
 
     def execute(self, context: Context) -> None:
         """Hand the waiting over to the triggerer."""
+        self.get_emr_response(context)  # makes the links to the cluster and to its logs
         self.defer(
             trigger=EmrStepTrigger(
                 job_flow_id=self.job_flow_id,
@@ -147,25 +149,30 @@ class EmrStepProgressSensor(EmrStepSensor):
         if cluster["Status"]["State"] in {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"}:
             change = cluster["Status"].get("StateChangeReason", {})
             causes.append(f"the cluster is {cluster['Status']['State']}: {change.get('Message', 'no reason given')}")
-        log = self._stderr(cluster.get("LogUri")) if state == "FAILED" else ""
+        log = self._end_of_log(cluster.get("LogUri")) if state == "FAILED" else []
         if log:
-            self.log.error("The end of the step's stderr:\n%s", log)
-        last_line = log.rstrip().rsplit("\n", 1)[-1]
+            self.log.error("The end of the step's log:\n%s", "\n".join(log))
+        errors = [line for line in log if re.match(r"error: |[\w.]*(Error|Exception)\b", line)]
         raise AirflowFailException(
-            f"step {step['Name']} ({self.step_id}) is {state}: {'; '.join([*causes, last_line]) or 'no reason given'}"
+            f"step {step['Name']} ({self.step_id}) is {state}: {'; '.join([*causes, *errors[-1:]]) or 'no reason given'}"
         )
 
-    def _stderr(self, log_uri: str | None) -> str:
+    def _end_of_log(self, log_uri: str | None) -> list[str]:
+        """The last lines of what Spark (stderr) and, in client deploy mode, the Python driver (stdout) have written."""
         if not log_uri:
-            return ""
+            return []
         bucket, prefix = S3Hook.parse_s3_url(log_uri.replace("s3n://", "s3://"))
-        key = f"{prefix.rstrip('/')}/{self.job_flow_id}/steps/{self.step_id}/stderr.gz".lstrip("/")
+        folder = f"{prefix.rstrip('/')}/{self.job_flow_id}/steps/{self.step_id}".lstrip("/")
         s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name)
         deadline = time.monotonic() + self.log_timeout.total_seconds()
-        while not s3.check_for_key(key, bucket):
+        while not s3.check_for_key(f"{folder}/stderr.gz", bucket):
             if time.monotonic() > deadline:
-                self.log.warning("No log at s3://%s/%s: see it in the EMR console", bucket, key)
-                return ""
+                self.log.warning("No log at s3://%s/%s: see it in the EMR console", bucket, folder)
+                return []
             time.sleep(min(self.poke_interval, 15))
-        text = gzip.decompress(s3.get_key(key, bucket).get()["Body"].read()).decode(errors="replace")
-        return "\n".join(text.splitlines()[-LOG_LINES:])
+        lines = []
+        for name in ("stderr.gz", "stdout.gz"):
+            if s3.check_for_key(f"{folder}/{name}", bucket):
+                content = s3.get_key(f"{folder}/{name}", bucket).get()["Body"].read()
+                lines += gzip.decompress(content).decode(errors="replace").splitlines()[-LOG_LINES:]
+        return lines

@@ -1,0 +1,75 @@
+"""Deployment by content: same content, same key, no upload."""
+
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk.exceptions import AirflowFailException
+from fruit_features.artifacts import BOOTSTRAP_FILES, ENTRY_SCRIPTS, deploy, jobs_zip
+from fruit_features.config import RunConfig
+
+from tests.conftest import PROJECT
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A small project folder."""
+    for name in [
+        *(f"spark_jobs/{script}.py" for script in ENTRY_SCRIPTS),
+        *(f"bootstrap/{f}" for f in BOOTSTRAP_FILES),
+    ]:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"# {name}\n")
+    return tmp_path
+
+
+def test_only_what_changed_is_uploaded(hook: S3Hook, config: Callable[..., RunConfig], project: Path) -> None:
+    uploads: list[str] = []
+    hook.get_conn().meta.events.register(
+        "before-parameter-build.s3.PutObject", lambda params, **_: uploads.append(params["Key"].rsplit("/")[-1])
+    )
+    first = deploy(hook, config(), project)
+    assert sorted(uploads) == sorted(first)
+    assert len(uploads) == 7
+
+    uploads.clear()
+    os.utime(project / "spark_jobs" / "export_model.py", (0, 0))  # another date, the same content
+    assert deploy(hook, config(), project) == first
+    assert uploads == []
+
+    (project / "spark_jobs" / "export_model.py").write_text("# changed\n")
+    second = deploy(hook, config(), project)
+    assert sorted(uploads) == ["export_model.py", "spark_jobs.zip"]
+    assert {name for name in first if first[name] != second[name]} == {"export_model.py", "spark_jobs.zip"}
+    # What a cluster was started with stays as it was.
+    assert (
+        hook.read_key(first["export_model.py"].removeprefix("s3://fruits/"), "fruits")
+        == "# spark_jobs/export_model.py\n"
+    )
+
+
+def test_the_zip_holds_the_importable_package_and_nothing_else() -> None:
+    names = zipfile.ZipFile(io.BytesIO(jobs_zip(PROJECT / "spark_jobs"))).namelist()
+
+    assert "spark_jobs/__init__.py" in names
+    assert "spark_jobs/extract_features.py" in names
+    assert all(name.startswith("spark_jobs/") and name.endswith(".py") for name in names)
+
+
+def test_the_zip_is_the_same_bytes_every_time(project: Path) -> None:
+    before = jobs_zip(project / "spark_jobs")
+    os.utime(project / "spark_jobs" / "export_model.py", (0, 0))
+
+    assert jobs_zip(project / "spark_jobs") == before
+
+
+def test_a_missing_file_is_named(hook: S3Hook, config: Callable[..., RunConfig], project: Path) -> None:
+    (project / "bootstrap" / "requirements.txt").unlink()
+
+    with pytest.raises(AirflowFailException, match=r"requirements\.txt is missing: set FRUITS_PROJECT"):
+        deploy(hook, config(), project)
