@@ -83,9 +83,9 @@ def convert(weights: bytes, identity: mobilenet.Identity) -> mobilenet.Model:
 
     shape = (mobilenet.INPUT_SIZE, mobilenet.INPUT_SIZE, 3)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "weights.h5")
-        file.write_bytes(weights)
         try:
+            file = Path(folder, _file_name(weights))
+            file.write_bytes(weights)
             network = tf.keras.applications.MobileNetV2(
                 weights=str(file), include_top=False, pooling="avg", input_shape=shape
             )
@@ -99,6 +99,15 @@ def convert(weights: bytes, identity: mobilenet.Identity) -> mobilenet.Model:
     model = mobilenet.Model.pack(tflite, identity, check_features)
     mobilenet.Engine(model)  # an artifact that disagrees with Keras is never written
     return model
+
+
+def _file_name(weights: bytes) -> str:
+    """Give the name by which Keras tells its two HDF5 layouts apart: `….weights.h5` is Keras 3's, any other its older one."""
+    import h5py
+
+    with h5py.File(io.BytesIO(weights)) as file:
+        older = "layer_names" in file.attrs or "model_weights" in file
+    return "network.h5" if older else "network.weights.h5"
 
 
 def _imagenet_weights() -> bytes:
