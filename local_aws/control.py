@@ -12,7 +12,7 @@ from moto.core.model_instances import reset_model_data
 
 from local_aws.emr.service import EmrService
 from local_aws.faults import FaultError, Faults
-from local_aws.objects import s3_lock
+from local_aws.objects import Objects
 
 STREAMS = ("stderr", "stdout", "controller")
 
@@ -30,9 +30,10 @@ class Control:
 
     PREFIX = "/_local_aws/"
 
-    def __init__(self, emr: EmrService, faults: Faults) -> None:
+    def __init__(self, emr: EmrService, faults: Faults, objects: Objects) -> None:
         self._emr = emr
         self._faults = faults
+        self._objects = objects
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answers one request."""
@@ -60,6 +61,8 @@ class Control:
                     answer = {"commands": self._cluster(cluster_id).bootstrap_record}
                 case "GET", "clusters", [cluster_id, "steps", step_id, stream] if stream in STREAMS:
                     return self._log(cluster_id, step_id, stream, int(query.get("offset", "0")), start_response)
+                case "POST", "node", [("get" | "list") as what]:
+                    return self._node(what, environ["wsgi.input"].read().decode(), start_response)
                 case _:
                     raise Problem(
                         "404 Not Found", f"no route {method} {environ['PATH_INFO']}; local_aws/README.md lists them"
@@ -74,7 +77,7 @@ class Control:
         """Forgets every bucket, cluster, queue, role and fault."""
         self._faults.clear()
         self._emr.reset()
-        with s3_lock:
+        with self._objects.lock:
             BackendDict.reset()
             reset_model_data()
 
@@ -90,6 +93,16 @@ class Control:
         if cluster is None:
             raise Problem("404 Not Found", f"no cluster {cluster_id}")
         return cluster
+
+    def _node(self, what: str, uri: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """An object, or the URIs below a prefix: for the AWS CLI of the bootstrap sandbox, a shell script."""
+        body = (
+            self._objects.read(uri)
+            if what == "get"
+            else "".join(f"{found}\n" for found in self._objects.uris(uri)).encode()
+        )
+        start_response("404 Not Found" if body is None else "200 OK", [("Content-Type", "application/octet-stream")])
+        return [body or b""]
 
     def _log(
         self, cluster_id: str, step_id: str, stream: str, offset: int, start_response: Callable[..., Any]

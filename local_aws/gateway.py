@@ -8,6 +8,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,27 +19,32 @@ from local_aws.emr import responses
 from local_aws.emr.service import EmrService
 from local_aws.faults import Faults
 from local_aws.http_server import ConnectionDropped
-from local_aws.objects import s3_lock
+from local_aws.objects import Objects
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
+Application = Callable[..., Iterable[bytes]]
 
 CREDENTIAL_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 PRESIGNED_SCOPE = re.compile(
     r"X-Amz-Credential=[^&]+?%2F\d{8}%2F(?P<region>[^%]+)%2F(?P<service>[^%]+)%2F", re.IGNORECASE
 )
+CHANGING_METHODS = frozenset({"PUT", "POST", "DELETE"})
 JSON_TYPE = "application/x-amz-json-1.1"
 
 
 class Gateway:
     """The WSGI application of the whole endpoint."""
 
-    def __init__(self, emr: EmrService, control: Control, faults: Faults, region: str) -> None:
+    def __init__(self, emr: EmrService, control: Control, faults: Faults, objects: Objects, region: str) -> None:
         self._emr = emr
         self._control = control
         self._faults = faults
+        self._objects = objects
         self._region = region
         self._moto = DomainDispatcherApplication(create_backend_app)
+        # moto's dispatcher lists its own directory on every request, which takes longer than reading an object.
+        self._moto_s3 = create_backend_app("s3")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one request."""
@@ -74,17 +80,21 @@ class Gateway:
         drop = self._faults.hit("s3-drop", victim)
         if drop and not drop.fields["after_bytes"]:
             raise ConnectionDropped
-        with s3_lock:
-            answered, body = _collect(self._aws, environ)
+        with self._objects.lock:
+            answered, body = _collect(partial(self._aws, application=self._moto_s3), environ)
+            if environ["REQUEST_METHOD"] in CHANGING_METHODS and answered[0].startswith("2"):
+                self._objects.changed(victim["bucket"], victim["key"])
         if drop:
             raise ConnectionDropped(_raw(answered, body)[: int(drop.fields["after_bytes"])])
         start_response(*answered)
         return [body]
 
-    def _aws(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _aws(
+        self, environ: Environ, start_response: StartResponse, application: Application | None = None
+    ) -> Iterable[bytes]:
         """Moto's answer; where it has none, an error that says so, in the service's own format."""
         try:
-            return self._moto(environ, start_response)
+            return (application or self._moto)(environ, start_response)
         except NotImplementedError as error:
             return _not_emulated(environ, start_response, f"local_aws (moto) does not emulate this: {error}")
         except Exception as error:  # noqa: BLE001 - moto's bugs are answered as what they are
@@ -100,7 +110,7 @@ def _s3_victim(environ: Environ) -> dict[str, str]:
     return {"method": environ["REQUEST_METHOD"], "bucket": bucket, "key": key}
 
 
-def _collect(application: Callable[..., Iterable[bytes]], environ: Environ) -> tuple[tuple[str, list], bytes]:
+def _collect(application: Application, environ: Environ) -> tuple[tuple[str, list], bytes]:
     started: list[tuple[str, list]] = []
 
     def start_response(status: str, headers: list, exc_info: Any = None) -> None:

@@ -3,49 +3,73 @@
 from __future__ import annotations
 
 import threading
-from urllib.parse import urlsplit
+from collections.abc import Callable
 
 from moto.s3.exceptions import S3ClientError
-from moto.s3.models import S3Backend, s3_backends
+from moto.s3.models import FakeBucket, S3Backend, s3_backends
 
 ACCOUNT_ID = "123456789012"  # moto gives it to every caller whose access key it did not make itself
-
-# moto's S3 is plain dicts: a listing fails when a key is added meanwhile. Every S3 request holds this lock; the
-# interpreter runs one of them at a time anyway.
-s3_lock = threading.RLock()
+SCHEMES = ("s3", "s3a", "s3n")  # EMR accepts all three
 
 
-def backend() -> S3Backend:
-    """The S3 of the one account that exists."""
-    return s3_backends[ACCOUNT_ID]["aws"]
+class Objects:
+    """The S3 of the one account that exists.
+
+    `lock` is held by every S3 request: moto keeps plain dicts, and a listing fails when a key is added meanwhile. The
+    interpreter runs one of them at a time anyway. `changed` is called, with the lock held, after each change of a
+    bucket (key "") or of an object.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.changed: Callable[[str, str], None] = lambda bucket, key: None
+
+    @property
+    def backend(self) -> S3Backend:
+        """Moto's S3."""
+        return s3_backends[ACCOUNT_ID]["aws"]
+
+    def bucket(self, name: str) -> FakeBucket | None:
+        """Moto's bucket of that name."""
+        return self.backend.buckets.get(name)
+
+    def read(self, uri: str) -> bytes | None:
+        """The object's bytes, or None where there is no such object or bucket."""
+        bucket, key = split_uri(uri)
+        with self.lock:
+            try:
+                found = self.backend.get_object(bucket, key)
+            except S3ClientError:
+                return None
+            return None if found is None else found.value
+
+    def uris(self, prefix: str) -> list[str]:
+        """The URIs of the objects below a prefix, in order."""
+        name, start = split_uri(prefix)
+        with self.lock:
+            bucket = self.bucket(name)
+            return [f"s3://{name}/{key}" for key in sorted(bucket.keys) if key.startswith(start)] if bucket else []
+
+    def write(self, uri: str, body: bytes) -> bool:
+        """Stores the object; False where the bucket does not exist, as when EMR cannot reach its LogUri."""
+        bucket, key = split_uri(uri)
+        with self.lock:
+            try:
+                self.backend.put_object(bucket, key, body)
+            except S3ClientError:
+                return False
+            self.changed(bucket, key)
+        return True
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of `s3://bucket/key` (also s3a:// and s3n://, which EMR accepts alike)."""
-    parts = urlsplit(uri, allow_fragments=False)
-    if parts.scheme not in {"s3", "s3a", "s3n"} or not parts.netloc:
+    """Bucket and key of `s3://bucket/key`.
+
+    Raises:
+        ValueError: it is not the URI of an S3 object or prefix.
+    """
+    scheme, separator, path = uri.partition("://")
+    bucket, _, key = path.partition("/")
+    if not separator or scheme not in SCHEMES or not bucket:
         raise ValueError(f"not an S3 URI: {uri}")
-    path = uri.split("://", 1)[1].partition("/")[2]
-    return parts.netloc, path
-
-
-def read(uri: str) -> bytes | None:
-    """The object's bytes, or None where there is no such object or bucket."""
-    bucket, key = split_uri(uri)
-    with s3_lock:
-        try:
-            found = backend().get_object(bucket, key)
-        except S3ClientError:
-            return None
-        return None if found is None else found.value
-
-
-def write(uri: str, body: bytes) -> bool:
-    """Stores the object; False where the bucket does not exist, as when EMR cannot reach its LogUri."""
-    bucket, key = split_uri(uri)
-    with s3_lock:
-        try:
-            backend().put_object(bucket, key, body)
-        except S3ClientError:
-            return False
-    return True
+    return bucket, key

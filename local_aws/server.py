@@ -12,6 +12,7 @@ from local_aws.emr.service import EmrService
 from local_aws.faults import Faults
 from local_aws.gateway import Gateway
 from local_aws.http_server import Server
+from local_aws.objects import Objects
 from local_aws.reaper import Reaper
 from local_aws.settings import Spark, Timing
 
@@ -48,10 +49,13 @@ class LocalAws:
     def start(self) -> None:
         """Begins to answer."""
         self._reaper = Reaper()
-        surroundings = Surroundings(self._timing, self.faults, self._reaper, self._make_node)
+        objects = Objects()
+        surroundings = Surroundings(
+            self._timing, self.faults, self._reaper, objects, lambda: self.port, self._make_node
+        )
         self.emr = EmrService(surroundings)
-        self._control = Control(self.emr, self.faults)
-        self._server = Server(*self._address, Gateway(self.emr, self._control, self.faults, self.region))
+        self._control = Control(self.emr, self.faults, objects)
+        self._server = Server(*self._address, Gateway(self.emr, self._control, self.faults, objects, self.region))
         self._server.start()
 
     def stop(self) -> None:

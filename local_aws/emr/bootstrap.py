@@ -1,52 +1,228 @@
-"""Bootstrap actions."""
+"""Bootstrap actions: scripts that prepare a node, run in a root directory of their own.
+
+A script runs in a user and mount namespace whose root is a temporary directory: `/usr` is there to read, everything
+else is fresh and goes with the cluster. Commands that would install something are stubs (`shims/`) that write down what
+was asked of them. Where the system has no such namespaces (macOS, most containers) a script is not run at all: it has
+to exist and to be valid shell.
+"""
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from local_aws import objects
+from local_aws.emr.capacity import Instance
 from local_aws.emr.node import Node
-from local_aws.reaper import Reaper
+from local_aws.objects import Objects
+from local_aws.reaper import Reaper, signal_session
 
-if TYPE_CHECKING:
-    from local_aws.emr.clusters import Cluster
+SHIMS = Path(__file__).with_name("shims")
+# Stubs that only write down what was asked, beside those of `shims/` that do something.
+RECORDING = (
+    *("alternatives", "amazon-linux-extras", "dnf", "gem", "groupadd", "ldconfig", "npm", "pip", "pip3", "pip3.9"),
+    *("pip3.11", "rpm", "service", "sysctl", "systemctl", "update-ca-trust", "useradd", "usermod", "uv", "yum"),
+)
+PYTHONS = ("python", "python3", "python3.9", "python3.11")
+FIELD, RECORD = "\x1f", "\x1e"
+
+OS_RELEASE = 'NAME="Amazon Linux"\nVERSION="2023"\nID="amzn"\nID_LIKE="fedora"\nVERSION_ID="2023"\n'
+ACCOUNTS = "root:x:0:0:root:/root:/bin/bash\nhadoop:x:996:993::/home/hadoop:/bin/bash\n"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the cluster cannot start."""
+    """Why the cluster cannot start: StateChangeReason's message and the ErrorDetail."""
 
     message: str
-    details: dict[str, Any]
+    code: str
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The ErrorDetail."""
+        return {"ErrorCode": self.code, "ErrorMessage": self.message, "ErrorData": []}
+
+
+@cache
+def can_isolate() -> bool:
+    """Whether this system lets a user make namespaces."""
+    if shutil.which("unshare") is None:
+        return False
+    probe = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
 class Bootstrap:
-    """Runs the actions."""
+    """Runs the bootstrap actions of one cluster, on its primary node and on one of the others.
 
-    def __init__(self, cluster: Cluster, node: Node, reaper: Reaper) -> None:
-        self._cluster = cluster
-        self.record: list[dict[str, Any]] = []
+    Args:
+        instances: the nodes to prepare; those of one role are alike.
+        node: where the files go.
+        log_uri: where the logs go.
+        port: the endpoint's, for the nodes' `aws s3`.
+        reaper: told of every process.
+        objects: where the scripts come from and the logs go to.
+    """
+
+    def __init__(
+        self, instances: list[Instance], node: Node, *, log_uri: str | None, port: int, reaper: Reaper, objects: Objects
+    ) -> None:
+        self._instances = instances
+        self._node = node
+        self._log_uri = log_uri
+        self._port = port
+        self._reaper = reaper
+        self._objects = objects
+        self._lock = threading.Lock()
+        self._session: int | None = None
+        self._stopped = False
+        self._commands: list[tuple[Instance, Path]] = []
+        self._skipped: list[dict[str, Any]] = []
+        self._record: list[dict[str, Any]] | None = None
+
+    @property
+    def record(self) -> list[dict[str, Any]]:
+        """What was asked of the stubs so far, in order: node role and command; also what was not run, and why."""
+        return self._read_record() if self._record is None else self._record
+
+    def _read_record(self) -> list[dict[str, Any]]:
+        asked = []
+        for instance, path in self._commands:
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            asked += [
+                {"node": instance.role, "command": command.split(FIELD)} for command in text.split(RECORD) if command
+            ]
+        return asked + self._skipped
 
     def run(self, actions: list[dict[str, Any]]) -> Failure | None:
-        """The first failure."""
-        for number, action in enumerate(actions, 1):
-            path = action["ScriptBootstrapAction"]["Path"]
-            if path.startswith("s3") and objects.read(path) is None:
-                master = self._cluster.master
-                message = (
-                    f"Master instance ({master.ec2_id if master else ''}) failed attempting to download "
-                    f"bootstrap action {number} file from S3"
-                )
-                return Failure(
-                    message,
-                    {
-                        "ErrorCode": "BOOTSTRAP_FAILURE_BA_DOWNLOAD_FAILED_PRIMARY",
-                        "ErrorMessage": message,
-                        "ErrorData": [],
-                    },
-                )
+        """The first failure, or None."""
+        try:
+            return self._run_all(actions)
+        finally:
+            self._record = self._read_record()
+
+    def _run_all(self, actions: list[dict[str, Any]]) -> Failure | None:
+        for instance in self._instances:
+            where, code_suffix = ("master", "PRIMARY") if instance.role == "MASTER" else ("slave", "WORKER")
+            for number, action in enumerate(actions, 1):
+                script = self._fetch(action["ScriptBootstrapAction"]["Path"])
+                if script is None:
+                    return Failure(
+                        f"{where.capitalize()} instance ({instance.ec2_id}) failed attempting to download "
+                        f"bootstrap action {number} file from S3",
+                        f"BOOTSTRAP_FAILURE_FILE_NOT_FOUND_{code_suffix}",
+                    )
+                code = self._run(instance, number, action, script)
+                if self._stopped:
+                    return None
+                if code != 0:
+                    return Failure(
+                        f"On the {where} instance ({instance.ec2_id}), bootstrap action {number} returned a non-zero "
+                        "return code",
+                        f"BOOTSTRAP_FAILURE_{code_suffix}_WITH_NON_ZERO_CODE",
+                    )
         return None
 
     def stop(self) -> None:
-        """Ends it."""
+        """Ends the running script."""
+        with self._lock:
+            self._stopped = True
+            if self._session is not None:
+                signal_session(self._session, signal.SIGKILL)
+
+    def _fetch(self, path: str) -> bytes | None:
+        return self._objects.read(path) if re.match(r"s3[an]?://", path) else None
+
+    def _run(self, instance: Instance, number: int, action: dict[str, Any], script: bytes) -> int:
+        name = action["ScriptBootstrapAction"]["Path"].rsplit("/", 1)[-1]
+        arguments = action["ScriptBootstrapAction"].get("Args", [])
+        logs = self._node.logs / "node" / instance.ec2_id / "bootstrap-actions" / str(number)
+        logs.mkdir(parents=True)
+        root = self._root(instance)
+        inside = f"/emr/instance-controller/lib/bootstrap-actions/{number}/{name}"
+        program = root / inside.lstrip("/")
+        program.parent.mkdir(parents=True)
+        program.write_bytes(script)
+        os.chmod(program, 0o755)  # noqa: S103 - a program of the sandbox
+        if can_isolate():
+            enter = ["unshare", "--user", "--map-root-user", "--mount", "/bin/bash", str(SHIMS / "enter.sh"), str(root)]
+            code = self._execute([*enter, inside, *arguments], logs)
+        else:
+            code = self._execute(["/bin/bash", "-n", str(program)], logs)
+            reason = "no user namespaces on this system: the script was checked, not run"
+            self._skipped.append({"node": instance.role, "script": name, "skipped": reason})
+        (logs / "controller").write_text(f"bootstrap action {number} ended with exit code {code}\n", encoding="utf-8")
+        if self._log_uri:
+            for log in ("controller", "stdout", "stderr"):
+                uri = f"{self._log_uri}node/{instance.ec2_id}/bootstrap-actions/{number}/{log}.gz"
+                self._objects.write(uri, gzip.compress((logs / log).read_bytes(), 1))
+        return code
+
+    def _execute(self, command: list[str], logs: Path) -> int:
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+        with open(logs / "stdout", "wb") as stdout, open(logs / "stderr", "wb") as stderr:
+            with self._lock:
+                if self._stopped:
+                    return 128 + signal.SIGKILL
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=environment,
+                    start_new_session=True,
+                )
+                self._session = process.pid
+                self._reaper.watch(process.pid)
+            code = process.wait()
+            signal_session(process.pid, signal.SIGKILL)
+            self._reaper.forget(process.pid)
+            with self._lock:
+                self._session = None
+        return 128 - code if code < 0 else code
+
+    def _root(self, instance: Instance) -> Path:
+        """The root directory of an instance, made for its first action."""
+        root = self._node.root / "nodes" / instance.ec2_id
+        commands = root / "emr/commands"
+        if (instance, commands) in self._commands:
+            return root
+        for directory in (
+            "etc",
+            "home/hadoop",
+            "mnt/var/lib/info",
+            "opt",
+            "root",
+            "tmp",
+            "var/tmp",
+            "emr/shims",
+            "proc",
+        ):
+            (root / directory).mkdir(parents=True)
+        (root / "etc/os-release").write_text(OS_RELEASE, encoding="utf-8")
+        (root / "etc/passwd").write_text(ACCOUNTS, encoding="utf-8")
+        (root / "mnt/var/lib/info/instance.json").write_text(
+            json.dumps({"isMaster": instance.role == "MASTER", "instanceGroupId": instance.collection_id}, indent=2),
+            encoding="utf-8",
+        )
+        shims = root / "emr/shims"
+        for name in RECORDING:
+            shutil.copy(SHIMS / "recording", shims / name)
+        for name in PYTHONS:
+            shutil.copy(SHIMS / "python", shims / name)
+        shutil.copy(SHIMS / "sudo", shims)
+        aws = (SHIMS / "aws").read_text(encoding="utf-8").replace("@PORT@", str(self._port))
+        (shims / "aws").write_text(aws, encoding="utf-8")
+        for shim in shims.iterdir():
+            os.chmod(shim, 0o755)  # noqa: S103 - programs of the sandbox
+        self._commands.append((instance, commands))
+        return root

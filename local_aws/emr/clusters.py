@@ -14,6 +14,7 @@ from local_aws.emr.capacity import Collection, Instance, collections
 from local_aws.emr.node import Node
 from local_aws.emr.steps import Step, StepProcess, identifier, now
 from local_aws.faults import Fault, Faults
+from local_aws.objects import Objects
 from local_aws.reaper import Reaper
 from local_aws.settings import Timing
 
@@ -56,6 +57,8 @@ class Surroundings:
     timing: Timing
     faults: Faults
     reaper: Reaper
+    objects: Objects
+    port: Callable[[], int]
     make_node: Callable[[str, list[dict[str, Any]], str, str], Node]
     changed: Callable[[Cluster], None] = lambda _: None
 
@@ -312,7 +315,14 @@ class Cluster:
         actions = self.request.get("BootstrapActions", [])
         if actions:
             with self.lock:
-                self._bootstrap = bootstrap.Bootstrap(self, self._node, self.surroundings.reaper)
+                self._bootstrap = bootstrap.Bootstrap(
+                    self._instances_to_prepare(),
+                    self._node,
+                    log_uri=self.log_uri,
+                    port=self.surroundings.port(),
+                    reaper=self.surroundings.reaper,
+                    objects=self.surroundings.objects,
+                )
             failure = self._bootstrap.run(actions)
             with self.lock:
                 if self._ending:
@@ -411,6 +421,13 @@ class Cluster:
                 for surplus in alive[len(wanted) :]:
                     surplus.state, surplus.ended = "TERMINATED", now()
 
+    def _instances_to_prepare(self) -> list[Instance]:
+        """The primary node and one of the others: more would only repeat it."""
+        everyone = [instance for collection in self.collections for instance in collection.instances]
+        primary = [instance for instance in everyone if instance.role == "MASTER"]
+        others = [instance for instance in everyone if instance.role != "MASTER"]
+        return primary[:1] + others[:1]
+
     def _all_done(self) -> Ending:
         failed = any(step.state == "FAILED" for step in self.steps)
         return Ending("ALL_STEPS_COMPLETED", "Steps completed with errors" if failed else "Steps completed")
@@ -454,6 +471,7 @@ class Cluster:
                     cluster=self.names,
                     faults=self.surroundings.faults,
                     reaper=self.surroundings.reaper,
+                    objects=self.surroundings.objects,
                     kill_grace=self.surroundings.timing.kill_grace,
                 )
                 thread = threading.Thread(target=self._run_step, args=(step, process), name=f"local_aws-{step.id}")

@@ -20,9 +20,9 @@ from typing import Any
 
 import psutil
 
-from local_aws import objects
 from local_aws.emr.node import Node
 from local_aws.faults import Fault, Faults
+from local_aws.objects import Objects
 from local_aws.reaper import Reaper, session_members, signal_session
 
 FINAL_STATES = frozenset({"COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED"})
@@ -170,6 +170,7 @@ class StepProcess:
         cluster: tuple[str, ...],
         faults: Faults,
         reaper: Reaper,
+        objects: Objects,
         kill_grace: float,
     ) -> None:
         self._step = step
@@ -177,6 +178,7 @@ class StepProcess:
         self._log_uri = log_uri
         self._faults = StepFaults(faults, cluster, step)
         self._reaper = reaper
+        self._objects = objects
         self._kill_grace = kill_grace
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = threading.Event()
@@ -236,7 +238,7 @@ class StepProcess:
         # script-runner.jar: the first argument is a script in S3 or on the node
         script, *arguments = self._step.arguments
         if "://" in script:
-            body = objects.read(script)
+            body = self._objects.read(script)
             local = self._node.scratch / f"{self._step.id}-{script.rsplit('/', 1)[-1]}"
             if body is None:
                 return ["/bin/bash", "-c", f"echo {shlex.quote(f'no such script: {script}')} >&2; exit 1"]
@@ -292,7 +294,7 @@ class StepProcess:
         if not self._log_uri:
             return
         for name in LOG_NAMES:
-            objects.write(
+            self._objects.write(
                 f"{self._log_uri}steps/{self._step.id}/{name}.gz", gzip.compress((logs / name).read_bytes(), 1)
             )
 
