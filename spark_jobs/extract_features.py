@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from spark_jobs import extraction, schemas, storage
@@ -22,7 +22,7 @@ from spark_jobs.sessions import JobError, run, spark_session
 IMAGES_PER_TASK = 500
 BYTES_PER_FILE = 128 * 2**20
 BYTES_PER_ROW = 5_000  # of Parquet: 1280 floats compress little
-EXAMPLES_PER_REASON = 3
+EXAMPLES = 3  # of each reason, in the error
 
 SETTINGS = {
     "spark.ui.enabled": "false",
@@ -58,11 +58,10 @@ def _share(text: str) -> float:
 
 
 def extract(
-    spark: SparkSession, manifest: DataFrame, model: Model, staging: str, progress_uri: str | None = None
+    spark: SparkSession, manifest: DataFrame, total: int, model: Model, staging: str, progress_uri: str | None = None
 ) -> None:
     """Run the network on every image of the manifest and stage one row for each, all of `extraction.OUTCOMES`."""
     context = spark.sparkContext
-    total = manifest.count()
     started = time.monotonic()
     broadcast = context.broadcast(model)
     with Progress(context, total, uri=progress_uri) as progress:
@@ -78,40 +77,56 @@ def extract(
     broadcast.destroy()
 
 
-def part(outcomes: DataFrame, features: str, rejects: str) -> dict[str, int]:
-    """Write staged rows to where they belong, in files of about 128 MB.
+def part(outcomes: DataFrame, total: int, features: str, rejects: str) -> int:
+    """Write staged rows to where they belong, features in files of about 128 MB.
 
     Returns:
-        Number of rejects by reason.
+        Number of rejects.
+
+    Raises:
+        JobError: there are more or fewer staged rows than the `total` images of the manifest.
     """
-    counts = {row["reason"]: row["count"] for row in outcomes.groupBy("reason").count().collect()}
-    usable = counts.pop(None, 0)
-    _write(outcomes.where(F.col("reason").isNull()).select(*schemas.FEATURES.names), features, usable)
-    _write(outcomes.where(F.col("reason").isNotNull()).select(*schemas.REJECTS.names), rejects, 1)
-    return counts
+    counted = Observation()
+    (
+        outcomes.observe(counted, F.count(F.lit(1)).alias("images"), F.count("reason").alias("rejects"))
+        .where(F.col("reason").isNull())
+        .select(*schemas.FEATURES.names)
+        .coalesce(max(1, math.ceil(total * BYTES_PER_ROW / BYTES_PER_FILE)))
+        .write.mode("overwrite")
+        .parquet(features)
+    )
+    (
+        outcomes.where(F.col("reason").isNotNull())
+        .select(*schemas.REJECTS.names)
+        .coalesce(1)
+        .write.mode("overwrite")
+        .parquet(rejects)
+    )
+    if counted.get["images"] != total:
+        raise JobError(f"{total} images in the manifest, results for {counted.get['images']}: a bug, please report it")
+    return counted.get["rejects"]
 
 
-def _write(frame: DataFrame, uri: str, rows: int) -> None:
-    files = max(1, math.ceil(rows * BYTES_PER_ROW / BYTES_PER_FILE))
-    frame.coalesce(files).write.mode("overwrite").parquet(uri)
-
-
-def check_rejects(rejects: DataFrame, counts: dict[str, int], total: int, max_share: float) -> None:
+def check_rejects(rejects: DataFrame, rejected: int, total: int, max_share: float) -> None:
     """Judge the run by its rejects.
 
     Raises:
         JobError: more than `max_share` of the images are rejects, or all are; with the counts by reason and a few
             paths of each.
     """
-    rejected = sum(counts.values())
     if not rejected or (rejected / total <= max_share and rejected < total):
         return
-    reasons = []
-    for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
-        rows = rejects.where(F.col("reason") == reason).orderBy("path").limit(EXAMPLES_PER_REASON).collect()
-        reasons.append(f"{reason} {count} ({', '.join(row['path'] for row in rows)})")
     problem = "no image can be used" if rejected == total else f"more than max_reject_share {max_share:g}"
-    raise JobError(f"{rejected} of {total} images rejected, {problem}: {'; '.join(reasons)}")
+    numbered = rejects.withColumn("number", F.row_number().over(Window.partitionBy("reason").orderBy("path")))
+    example = F.when(F.col("number") <= EXAMPLES, F.col("path"))
+    reasons = (
+        numbered.groupBy("reason")
+        .agg(F.count(F.lit(1)).alias("images"), F.sort_array(F.collect_list(example)).alias("examples"))
+        .orderBy(F.desc("images"), "reason")
+        .collect()
+    )
+    listed = "; ".join(f"{reason} {images} ({', '.join(examples)})" for reason, images, examples in reasons)
+    raise JobError(f"{rejected} of {total} images rejected, {problem}: {listed}")
 
 
 @contextlib.contextmanager
@@ -130,15 +145,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, _, name = features.rpartition("/")
     model = Model.read(options.model)
     spark = spark_session("extract_features", SETTINGS)
-    manifest = schemas.read_dataset(spark, manifest_uri, schemas.MANIFEST, "manifest")
+    total = schemas.check_files(manifest_uri, schemas.MANIFEST, "manifest")
+    manifest = schemas.read_files(spark, manifest_uri, schemas.MANIFEST)
     with staged(storage.normalize(options.staging or f"{folder}/_staging/{name}")) as staging:
-        extract(spark, manifest, model, staging, options.progress and storage.normalize(options.progress))
-        outcomes = spark.read.schema(schemas.spark_schema(extraction.OUTCOMES)).parquet(schemas.glob_escaped(staging))
-        counts = part(outcomes, features, rejects)
-        total = outcomes.count()
-    check_rejects(
-        schemas.read_dataset(spark, rejects, schemas.REJECTS, "rejects"), counts, total, options.max_reject_share
-    )
+        extract(spark, manifest, total, model, staging, options.progress and storage.normalize(options.progress))
+        rejected = part(schemas.read_files(spark, staging, extraction.OUTCOMES), total, features, rejects)
+    check_rejects(schemas.read_files(spark, rejects, schemas.REJECTS), rejected, total, options.max_reject_share)
 
 
 if __name__ == "__main__":

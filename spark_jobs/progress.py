@@ -8,6 +8,7 @@ from types import TracebackType
 from pyspark import Accumulator, SparkContext
 
 from spark_jobs import storage
+from spark_jobs.sessions import JobError
 
 log = logging.getLogger("extract_features")
 
@@ -69,7 +70,7 @@ class Progress:
             storage.write_json(
                 self._uri, {"message": message, "images": images, "total": self._total, "rejects": rejects}
             )
-        except OSError as error:  # nice to have: it must not stop the work
+        except JobError as error:  # nice to have: it must not stop the work
             log.warning("progress cannot be written to %s: %s", self._uri, error)
 
     def line(self, images: int, rejects: int, seconds: float) -> str:

@@ -1,6 +1,7 @@
 """How every job starts, says what went wrong, and ends."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,7 @@ def spark_session(name: str, settings: dict[str, str] | None = None) -> SparkSes
         name: what Spark's pages and logs call the job.
         settings: the job's own defaults, on top of `DEFAULTS`; whatever spark-submit was given wins.
     """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise the workers take the python3 of the PATH
     SparkContext._ensure_initialized()  # without the JVM, SparkConf knows nothing of spark-submit's --conf
     conf = SparkConf()
     for key, value in {**DEFAULTS, **(settings or {})}.items():
