@@ -37,7 +37,14 @@ def main() -> int:
     )
     parent = os.getppid()
     try:
-        aws = LocalAws(arguments.port, host=arguments.host, region=arguments.region, timing=timing, spark=spark)
+        aws = LocalAws(
+            arguments.port,
+            host=arguments.host,
+            region=arguments.region,
+            timing=timing,
+            spark=spark,
+            data_dir=arguments.data_dir,
+        )
         aws.start()
     except OSError as error:
         print(f"local_aws: cannot listen on {arguments.host}:{arguments.port}: {error.strerror}", file=sys.stderr)  # noqa: T201

@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
-from moto.core.base_backend import BackendDict
-from moto.core.model_instances import reset_model_data
-
 from local_aws.emr.service import EmrService
 from local_aws.faults import FaultError, Faults
 from local_aws.objects import Objects
@@ -30,10 +27,11 @@ class Control:
 
     PREFIX = "/_local_aws/"
 
-    def __init__(self, emr: EmrService, faults: Faults, objects: Objects) -> None:
+    def __init__(self, emr: EmrService, faults: Faults, objects: Objects, reset: Callable[[], None]) -> None:
         self._emr = emr
         self._faults = faults
         self._objects = objects
+        self._reset = reset
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answers one request."""
@@ -55,7 +53,7 @@ class Control:
                         raise Problem("404 Not Found", f"no fault {fault_id}")
                     answer = {}
                 case "POST", "reset", []:
-                    self.reset()
+                    self._reset()
                     answer = {}
                 case "GET", "clusters", [cluster_id, "bootstrap"]:
                     answer = {"commands": self._cluster(cluster_id).bootstrap_record}
@@ -72,14 +70,6 @@ class Control:
             status, answer = problem.status, {"error": str(problem)}
         start_response(status, [("Content-Type", "application/json")])
         return [json.dumps(answer).encode() + b"\n"]
-
-    def reset(self) -> None:
-        """Forgets every bucket, cluster, queue, role and fault."""
-        self._faults.clear()
-        self._emr.reset()
-        with self._objects.lock:
-            BackendDict.reset()
-            reset_model_data()
 
     def _add_fault(self, body: bytes) -> dict[str, Any]:
         try:

@@ -42,6 +42,9 @@ class Reaper:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """From now on the sessions it watches die with this process."""
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from moto.core.base_backend import BackendDict
+from moto.core.model_instances import reset_model_data
 
 from local_aws.control import Control
 from local_aws.emr.clusters import Surroundings
@@ -15,12 +19,17 @@ from local_aws.http_server import Server
 from local_aws.objects import Objects
 from local_aws.reaper import Reaper
 from local_aws.settings import Spark, Timing
+from local_aws.storage import Storage
 
 DEFAULT_REGION = "eu-west-3"
+_running: set[LocalAws] = set()
 
 
 class LocalAws:
     """An AWS endpoint of this process, whose EMR clusters run their steps.
+
+    Clusters are its own. Buckets, queues and the rest are moto's, which is global: several endpoints of one process share
+    them, and the last one to stop empties them.
 
     Args:
         port: 0 takes any free one.
@@ -28,6 +37,7 @@ class LocalAws:
         region: for clients that do not sign their requests, and for `environment()`.
         timing: how long the transitions take.
         spark: the Spark that runs the steps.
+        data_dir: keeps buckets and the record of clusters here; without it everything is memory.
     """
 
     def __init__(
@@ -38,25 +48,40 @@ class LocalAws:
         region: str = DEFAULT_REGION,
         timing: Timing | None = None,
         spark: Spark | None = None,
+        data_dir: Path | None = None,
     ) -> None:
         self._address = (host, port)
         self.region = region
         self._timing = timing or Timing()
         self._spark = spark or Spark()
         self.faults = Faults()
+        self._data_dir = data_dir
+        self._storage: Storage | None = None
         self._server: Server | None = None
 
     def start(self) -> None:
-        """Begins to answer."""
-        self._reaper = Reaper()
-        objects = Objects()
-        surroundings = Surroundings(
-            self._timing, self.faults, self._reaper, objects, lambda: self.port, self._make_node
-        )
+        """Begins to answer.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._objects = objects = Objects()
+        reaper = Reaper()
+        surroundings = Surroundings(self._timing, self.faults, reaper, objects, lambda: self.port, self._make_node)
         self.emr = EmrService(surroundings)
-        self._control = Control(self.emr, self.faults, objects)
-        self._server = Server(*self._address, Gateway(self.emr, self._control, self.faults, objects, self.region))
+        control = Control(self.emr, self.faults, objects, self.reset)
+        if self._data_dir:
+            self._storage = storage = Storage(self._data_dir)
+            storage.keep_objects(objects)
+            for cluster in storage.clusters(surroundings):
+                self.emr.adopt(cluster)
+            surroundings.changed = storage.save_cluster
+        self._server = Server(*self._address, Gateway(self.emr, control, self.faults, objects, self.region))
+        # The port is ours: nothing can go wrong any more.
+        reaper.start()
+        self._reaper = reaper
         self._server.start()
+        _running.add(self)
 
     def stop(self) -> None:
         """Ends every cluster and step, then the server; nothing is left behind."""
@@ -65,12 +90,27 @@ class LocalAws:
         self.emr.stop()
         self._server.stop()
         self._reaper.stop()
-        self._control.reset()
+        if self._storage:
+            self._storage.close()
+            self._storage = None
         self._server = None
+        _running.discard(self)
+        if not _running:
+            self._forget()
 
     def reset(self) -> None:
         """Forgets every bucket, cluster, queue, role and fault."""
-        self._control.reset()
+        self.faults.clear()
+        self.emr.reset()
+        self._forget()
+        if self._storage:
+            self._storage.clear()
+
+    def _forget(self) -> None:
+        """Empties moto, whose state is the process's."""
+        with self._objects.lock:
+            BackendDict.reset()
+            reset_model_data()
 
     @property
     def port(self) -> int:

@@ -280,6 +280,17 @@ class Cluster:
         threading.Thread(target=process.stop, kwargs={"gently": gently}, name=f"local_aws-cancel-{step.id}").start()
         return None
 
+    def bury(self, message: str) -> None:
+        """Makes a restored cluster that never ended a terminated one."""
+        if self.is_final:
+            return
+        for step in self.steps:
+            if not step.is_final:
+                step.end("CANCELLED", "Job terminated")
+        reason = {"Code": "INTERNAL_ERROR", "Message": message}
+        self.state, self.reason, self.ended = "TERMINATED_WITH_ERRORS", reason, now()
+        self._close_collections(message)
+
     def join(self) -> None:
         """Waits until it is gone."""
         if self._thread.ident is not None:
@@ -380,13 +391,16 @@ class Cluster:
             self._node.discard(keep_logs=True)
         with self.lock:
             self.ended = now()
-            gone = {"Code": "CLUSTER_TERMINATED", "Message": ending.message}
-            for collection in self.collections:
-                collection.state, collection.reason, collection.ended = "TERMINATED", gone, self.ended
-                for instance in collection.instances:
-                    if instance.state != "TERMINATED":
-                        instance.state, instance.reason, instance.ended = "TERMINATED", gone, self.ended
+            self._close_collections(ending.message)
             self._enter("TERMINATED_WITH_ERRORS" if ending.with_errors else "TERMINATED", reason)
+
+    def _close_collections(self, message: str) -> None:
+        gone = {"Code": "CLUSTER_TERMINATED", "Message": message}
+        for collection in self.collections:
+            collection.state, collection.reason, collection.ended = "TERMINATED", gone, self.ended
+            for instance in collection.instances:
+                if instance.state != "TERMINATED":
+                    instance.state, instance.reason, instance.ended = "TERMINATED", gone, self.ended
 
     def _enter(self, state: str, reason: dict[str, str] | None = None) -> None:
         with self.lock:
