@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyspark
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.ml import PipelineModel
 from pyspark.ml.common import _py2java
@@ -56,27 +57,28 @@ def load(uri: str) -> FittedModel:
     Raises:
         JobError: there is no such model, or no description beside it.
     """
+    description = storage.read_json(description_uri(uri))
     try:
         pipeline = PipelineModel.load(uri)
-    except PySparkException as error:
-        raise JobError(f"model {uri}: cannot be loaded: {str(error).splitlines()[0]}") from error
-    description = storage.read_json(description_uri(uri))
+    except (PySparkException, Py4JJavaError) as error:
+        reason = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
+        raise JobError(f"model {uri}: cannot be loaded: {reason}") from error
     match pipeline.stages:
         case [StandardScalerModel() as scaler, PCAModel() as reduction]:
-            pass
-        case stages:
-            raise JobError(
-                f"model {uri}: not a standardization and a PCA, but {[type(stage).__name__ for stage in stages]}"
+            pca = Pca(
+                mean=scaler.mean.toArray(),
+                deviation=scaler.std.toArray(),
+                components=reduction.pc.toArray(),
+                explained=reduction.explainedVariance.toArray(),
             )
-    numbers = Pca(
-        mean=scaler.mean.toArray(),
-        deviation=scaler.std.toArray(),
-        components=reduction.pc.toArray(),
-        explained=reduction.explainedVariance.toArray(),
-    )
-    return FittedModel(
-        numbers, description["model_id"], description["rows"], description["variance_curve"], description["run"]
-    )
+        case stages:
+            names = [type(stage).__name__ for stage in stages]
+            raise JobError(f"model {uri}: not a standardization and a PCA, but {names}")
+    try:
+        origin = {name: description[name] for name in ("model_id", "rows", "run")}
+        return FittedModel(pca, curve=description["variance_curve"], **origin)
+    except (KeyError, TypeError) as error:
+        raise JobError(f"{description_uri(uri)}: not the description of a model: no {error}") from error
 
 
 def description_uri(uri: str) -> str:

@@ -35,7 +35,7 @@ class Moments:
         scatter: (d, d), the sum over rows of (row - mean)(row - mean)^T.
         low: (d,), the smallest values; a feature is constant where `low == high`, which rounding cannot blur.
         high: (d,), the largest values.
-        unusable: rows left out because a feature is NaN, infinite or missing.
+        unusable: rows left out because a feature is NaN, infinite or missing, or because there are more or fewer.
         unusable_paths: the paths of up to `EXAMPLES` of them.
     """
 
@@ -98,9 +98,6 @@ def feature_moments(features: DataFrame, width: int) -> Moments:
     Args:
         features: columns `path` string and `features` list of `width` floats.
         width: d.
-
-    Raises:
-        pyspark.errors.PythonException: a row has another number of features.
     """
 
     def partition_moments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -134,15 +131,11 @@ def batch_moments(batches: Iterable[pa.RecordBatch], width: int) -> Moments:
 
 
 def matrix(column: pa.ListArray, width: int) -> Floats:
-    """Return a column of float lists as an (n, width) float64 matrix; null lists and null values become NaN.
-
-    Raises:
-        ValueError: a list has another length.
-    """
-    if column.null_count:
-        column = pa.array([[None] * width if row is None else row for row in column.to_pylist()], column.type)
-    if not (np.diff(column.offsets.to_numpy()) == width).all():
-        raise ValueError(f"every row must have {width} features")
+    """Return a column of float lists as an (n, width) float64 matrix; what is missing, or of another length, is NaN."""
+    if column.null_count or not (np.diff(column.offsets.to_numpy()) == width).all():
+        missing = [None] * width
+        lists = column.to_pylist()
+        column = pa.array([row if row and len(row) == width else missing for row in lists], column.type)
     values = column.flatten().to_numpy(zero_copy_only=False)
     return values.astype(np.float64).reshape(-1, width)
 

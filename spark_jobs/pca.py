@@ -40,13 +40,13 @@ class Pca:
         """The number of components, k."""
         return self.components.shape[1]
 
+    def standardize(self, rows: Floats) -> Floats:
+        """Return (n, d) features with mean 0 and deviation 1; those that were constant become 0."""
+        return (rows - self.mean) * _inverse(self.deviation)
+
     def project(self, rows: Floats) -> Floats:
         """Return the (n, k) components of (n, d) features."""
-        return (rows - self.mean) @ self._weights()
-
-    def _weights(self) -> Floats:
-        """Standardization's division and the components as one (d, k) matrix."""
-        return self.components * _inverse(self.deviation)[:, np.newaxis]
+        return self.standardize(rows) @ self.components
 
 
 @dataclass(frozen=True)

@@ -6,36 +6,35 @@ Reads the features of one network for the images in the inventory, each once; st
     pca/          Parquet: path, label, features_pca
     model/        the fitted Spark ML PipelineModel, described in model.json
     report.json   counts, variance, timings, versions
-    report.html   the same for people
+    report.html   the same for people, and its drawings as *.png
 """
 
 import argparse
 import logging
 import math
-import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyspark
 from pyspark.sql import DataFrame
 
-from spark_jobs import fitted_model, storage
+from spark_jobs import fitted_model, report, storage
 from spark_jobs.fitted_model import FittedModel
 from spark_jobs.moments import Moments, feature_moments
-from spark_jobs.pca import Fit, explained_share, fit, project
+from spark_jobs.pca import fit, project
+from spark_jobs.report import SAMPLE_ROWS, Sample
 from spark_jobs.schemas import FEATURE_COUNT, FEATURES, INVENTORY, REJECTS, read_dataset
-from spark_jobs.selection import Coverage, counting, coverage, network_of
+from spark_jobs.selection import counting, coverage, network_of, sample
 from spark_jobs.sessions import JobError, run, spark_session
 
 log = logging.getLogger("reduce_dimensions")
 
 # 2,048 rows of features are 10 MB: what a Python worker holds at once, whatever a file holds.
-SETTINGS = {"spark.sql.execution.arrow.maxRecordsPerBatch": "2048"}
+SETTINGS = {
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "2048",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
 FILE_BYTES = 128 * 2**20
 
 
@@ -58,13 +57,14 @@ class Phases:
         log.info("%s: %.1f s", name, self.seconds[name])
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the job as the command line says."""
-    arguments = parse()
+    arguments = parse(argv)
     phases = Phases()
 
     with phases("start"):
         spark = spark_session("reduce_dimensions", SETTINGS)
+    output = storage.normalize(arguments.output)
     with phases("select"):
         stored = read_dataset(spark, storage.normalize(arguments.features), FEATURES, "features")
         inventory = read_dataset(spark, storage.normalize(arguments.inventory), INVENTORY, "inventory")
@@ -72,29 +72,31 @@ def main() -> None:
         if arguments.rejects:
             rejects = read_dataset(spark, storage.normalize(arguments.rejects), REJECTS, "rejects")
         model_id = network_of(stored, network(arguments.network))
-        features = stored.where(stored.model_id == model_id)
-        images = coverage(inventory, features, rejects)
-        features = counting(features, inventory)
+        of_network = stored.where(stored.model_id == model_id)
+        images = coverage(inventory, of_network, rejects)
+        features = counting(of_network, inventory)
     with phases("moments"):
         moments = checked(feature_moments(features, FEATURE_COUNT))
-    output = storage.normalize(arguments.output)
-    model_uri = storage.join(output, "model")
     with phases("components"):
-        if arguments.model:
-            fitted = kept_model(arguments.model, model_id)
-        else:
-            fitted = new_model(fit(moments, arguments.variance, arguments.components), model_id, moments, arguments.run)
+        fitted = kept_model(arguments.model, model_id) if arguments.model else new_model(moments, model_id, arguments)
     with phases("save"):
-        fitted_model.save(spark, fitted, model_uri)
+        fitted_model.save(spark, fitted, storage.join(output, "model"))
     with phases("project"):
         write_vectors(project(features, fitted.pca), moments.count, fitted.pca.size, storage.join(output, "pca"))
+    with phases("report"):
+        some = Sample.of(sample(features, moments.count, SAMPLE_ROWS).select("path", "label", "features").toPandas())
+        content = report.content(arguments.run, images, moments, fitted, asked(arguments), some)
+        svgs, pngs = report.drawings(content, some, fitted.pca)
+    content |= {"timings": phases.seconds, "sizes": sizes(arguments.features, output)}
+    for name, image in pngs.items():
+        storage.write_bytes(storage.join(output, f"{name}.png"), image)
+    page = report.html(content, some, svgs, pngs.get("each_label"))
+    storage.write_bytes(storage.join(output, "report.html"), page.encode())
+    storage.write_json(storage.join(output, "report.json"), content)
+    log.info("%d images in %d components: %s", moments.count, fitted.pca.size, storage.join(output, "report.html"))
 
-    report = summary(arguments, images, moments, fitted, phases)
-    storage.write_json(storage.join(output, "report.json"), report)
-    log.info("%d images, %d components: %s", moments.count, fitted.pca.size, output)
 
-
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     description, _, layout = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(
@@ -112,7 +114,7 @@ def parse() -> argparse.Namespace:
     size.add_argument("--components", type=positive, metavar="K", help="a fixed number of components instead")
     parser.add_argument("--model", metavar="URI", help="project onto this earlier model; --variance does not apply")
     parser.add_argument("--run", default="", help="name of this run, for the report")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def share(text: str) -> float:
@@ -150,22 +152,32 @@ def network(asked: str | None) -> str | None:
 
 
 def checked(moments: Moments) -> Moments:
-    """Return `moments` unless a feature was NaN or infinite.
+    """Return `moments` unless there were features that no model can use.
 
     Raises:
         JobError: some were; names the images.
     """
     if moments.unusable:
         raise JobError(
-            f"NaN, infinite or missing features in {moments.unusable} of {moments.count + moments.unusable} images: "
+            f"NaN, infinite, missing or not {FEATURE_COUNT} features in {moments.unusable} of {moments.count + moments.unusable} images: "
             + ", ".join(moments.unusable_paths)
         )
     return moments
 
 
-def new_model(found: Fit, model_id: str, moments: Moments, run_name: str) -> FittedModel:
-    """Return a fit with its origin."""
-    return FittedModel(found.pca, model_id, moments.count, found.curve.tolist(), run_name)
+def asked(arguments: argparse.Namespace) -> dict[str, float]:
+    """Return what decides on the number of components: a share of variance, a number, or neither with `--model`."""
+    if arguments.model:
+        return {}
+    if arguments.components:
+        return {"components": arguments.components}
+    return {"variance": arguments.variance}
+
+
+def new_model(moments: Moments, model_id: str, arguments: argparse.Namespace) -> FittedModel:
+    """Fit a model."""
+    found = fit(moments, arguments.variance, arguments.components)
+    return FittedModel(found.pca, model_id, moments.count, found.curve.tolist(), arguments.run)
 
 
 def kept_model(uri: str, model_id: str) -> FittedModel:
@@ -187,28 +199,17 @@ def write_vectors(vectors: DataFrame, rows: int, components: int, uri: str) -> N
     spread.sortWithinPartitions("path").write.mode("overwrite").parquet(uri)
 
 
-def summary(
-    arguments: argparse.Namespace, images: Coverage, moments: Moments, fitted: FittedModel, phases: Phases
-) -> dict[str, Any]:
-    """Return the content of report.json."""
-    rejected = images.rejects_by_reason
+def sizes(features: str, output: str) -> dict[str, int]:
+    """Return how large the input and what was written are, in bytes and files."""
+    vectors, path = storage.filesystem(storage.join(output, "pca"))
+    files = [size for name, size in vectors.du(path, total=False).items() if name.endswith(".parquet")]
+    stored, features_path = storage.filesystem(features)
+    model, model_path = storage.filesystem(storage.join(output, "model"))
     return {
-        "run": arguments.run,
-        "model_id": fitted.model_id,
-        "images": moments.count + sum(rejected.values()),
-        "features": moments.count,
-        "rejects": sum(rejected.values()),
-        "rejects_by_reason": rejected,
-        "components": fitted.pca.size,
-        "explained_variance": explained_share(moments, fitted.pca),
-        "variance_curve": fitted.curve,
-        "timings": phases.seconds,
-        "versions": {
-            "spark": pyspark.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "pyarrow": pa.__version__,
-        },
+        "features_bytes": stored.du(features_path),
+        "pca_bytes": sum(files),
+        "pca_files": len(files),
+        "model_bytes": model.du(model_path),
     }
 
 

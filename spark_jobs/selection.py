@@ -16,6 +16,7 @@ from spark_jobs.sessions import JobError
 KEY = ["path", "etag"]
 _ROW = ["file", "row"]
 NOT_PROCESSED = "not processed"
+EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ class Coverage:
     Attributes:
         features: images with features.
         rejects: images without, by the reason they were rejected for; `NOT_PROCESSED` where no run has seen them.
+        examples: some of the latter, with `path`, `label`, `reason` and `detail`, up to `EXAMPLES` a reason.
     """
 
     features: dict[str, int]
     rejects: dict[str, dict[str, int]]
+    examples: list[dict[str, str]]
 
     @property
     def rejects_by_reason(self) -> dict[str, int]:
@@ -95,20 +98,35 @@ def coverage(inventory: DataFrame, features: DataFrame, rejects: DataFrame | Non
     Args:
         inventory: `path`, `label`, `etag`.
         features: `path`, `etag` of one network.
-        rejects: `path`, `etag`, `reason`, if known; an image that has features is none.
+        rejects: `path`, `etag`, `reason`, `detail`, if known; an image that has features is none.
     """
     images = inventory.select(*KEY, "label").distinct()
-    images = images.join(features.select(*KEY).distinct().withColumn("used", F.lit(True)), KEY, "left")
-    if rejects is None:
-        images = images.withColumn("reason", F.lit(None).cast("string"))
-    else:
-        images = images.join(rejects.groupBy(*KEY).agg(F.max("reason").alias("reason")), KEY, "left")
-    reason = F.when(F.col("used"), None).otherwise(F.coalesce("reason", F.lit(NOT_PROCESSED)))
-    used: dict[str, int] = {}
-    unused: dict[str, dict[str, int]] = {}
-    for row in images.groupBy("label", reason.alias("reason")).count().collect():
+    images = images.join(features.select(*KEY, F.lit(True).alias("used")).distinct(), KEY, "left")
+    why = F.struct(F.lit(NOT_PROCESSED).alias("reason"), F.lit("").alias("detail"))
+    if rejects is not None:
+        latest = rejects.groupBy(*KEY).agg(F.max(F.struct("reason", "detail")).alias("why"))
+        images = images.join(latest, KEY, "left")
+        why = F.coalesce("why", why)
+    unused = F.when(
+        F.col("used").isNull(), F.struct("path", "label", why["reason"].alias("reason"), why["detail"].alias("detail"))
+    )
+    fates = images.select("label", unused.alias("unused")).groupBy("label", F.col("unused.reason").alias("reason"))
+    # Of what was used, `unused` is null and nothing is collected: the lists are as short as the rejects are few.
+    some = F.slice(F.sort_array(F.collect_list("unused")), 1, EXAMPLES).alias("some")
+
+    found: dict[str, int] = {}
+    missing: dict[str, dict[str, int]] = {}
+    examples: dict[str, list[dict[str, str]]] = {}
+    for row in fates.agg(F.count("*").alias("images"), some).orderBy("label", "reason").collect():
         if row["reason"] is None:
-            used[row["label"]] = row["count"]
+            found[row["label"]] = row["images"]
         else:
-            unused.setdefault(row["label"], {})[row["reason"]] = row["count"]
-    return Coverage(used, unused)
+            missing.setdefault(row["label"], {})[row["reason"]] = row["images"]
+            examples.setdefault(row["reason"], []).extend(example.asDict() for example in row["some"])
+    return Coverage(found, missing, [example for some in examples.values() for example in some[:EXAMPLES]])
+
+
+def sample(features: DataFrame, total: int, size: int) -> DataFrame:
+    """Return about `size` of `total` rows, chosen by a hash of their `path`: the same ones every time."""
+    steps = 2**20
+    return features.where(F.pmod(F.xxhash64("path"), F.lit(steps)) < round(steps * min(1.0, size / max(total, 1))))

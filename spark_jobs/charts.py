@@ -1,0 +1,285 @@
+"""The charts of the report, drawn with matplotlib."""
+
+import colorsys
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import Bbox
+
+from spark_jobs.moments import Floats
+
+INK, SOFT, FAINT, ACCENT, WARN = "#22303c", "#6b7885", "#e3e8ec", "#c2410c", "#b0b9c1"
+# Far enough apart for up to ten labels; more get evenly spread hues.
+_FEW_COLORS = (
+    "#d1495b", "#2e7dba", "#4f9d4f", "#e08e1b", "#7b5ea7", "#1aa6a6", "#a8577e", "#8c6d31", "#5b6b7a", "#a3b018",
+)  # fmt: skip
+
+_STYLE: Any = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "svg.fonttype": "none",  # text stays text: it can be searched and takes the page's font
+    "axes.edgecolor": WARN,
+    "axes.labelcolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "text.parse_math": False,  # a label may hold a dollar sign
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "figure.dpi": 100,
+    "svg.hashsalt": "fruit features",  # the same data gives the same file
+}
+
+
+def variance_curve(curve: Sequence[float], components: int, asked: float | None) -> Figure:
+    """Draw the cumulated share of variance and mark what was kept.
+
+    Args:
+        curve: the share of 1, 2, … components.
+        components: how many were kept.
+        asked: the share that was to be reached, if one was.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(9.2, 4.0)
+        shares = np.asarray(curve)
+        shown = max(components, min(len(shares), int(np.searchsorted(shares, 0.995)) + 1))
+        numbers = np.arange(0, shown + 1)
+        heights = np.concatenate([[0.0], shares[:shown]])
+        axes.plot(numbers, heights, color=SOFT, linewidth=1.6, solid_capstyle="round")
+        kept = slice(0, components + 1)
+        axes.fill_between(numbers[kept], heights[kept], color=ACCENT, alpha=0.12, linewidth=0)
+        axes.plot(numbers[kept], heights[kept], color=ACCENT, linewidth=2.4, solid_capstyle="round")
+        reached = shares[components - 1]
+        axes.plot(
+            [components], [reached], "o", color=ACCENT, markersize=8, markeredgecolor="white", markeredgewidth=1.5
+        )
+        if asked is not None:
+            axes.axhline(asked, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.text(
+                shown,
+                asked + 0.012,
+                f"asked: {asked:.0%}" if asked < 0.995 else "asked",
+                ha="right",
+                va="bottom",
+                color=SOFT,
+            )
+        right = components > shown * 0.6
+        axes.annotate(
+            f"{components} components keep {reached:.1%}",
+            (components, reached),
+            xytext=(-14 if right else 14, -22),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="top",
+            color=ACCENT,
+            fontweight="bold",
+            fontsize=11,
+        )
+        axes.set(xlim=(0, shown * 1.01), ylim=(0, 1.04), xlabel="principal components", ylabel="share of the variance")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.grid(axis="y", color=FAINT, linewidth=0.8)
+        axes.set_axisbelow(True)
+        return figure
+
+
+def scatter(points: Floats, labels: Sequence[str], shares: Sequence[float]) -> Figure:
+    """Draw the first two components, one color a label, each label's name where its images are.
+
+    Every label's points are an SVG group `points-<n>` and its name a group `name-<n>`, n being its place among the
+    sorted labels, so that a page can bring one out. Names that would lie on others are left out.
+
+    Args:
+        points: (n, 2).
+        labels: (n,).
+        shares: the share of variance of the two components.
+    """
+    names = sorted(set(labels))
+    chosen = np.asarray(labels)
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(9.2, 6.6)
+        size = float(np.clip(9000 / max(len(points), 1), 5, 28))
+        for number, (name, color) in enumerate(zip(names, colors(len(names)), strict=True)):
+            own = points[chosen == name]
+            marks = axes.scatter(own[:, 0], own[:, 1], s=size, color=color, alpha=0.65, linewidths=0)
+            marks.set_gid(f"points-{number}")
+        axes.set(xlabel=f"component 1 · {shares[0]:.1%} of the variance", ylabel=f"component 2 · {shares[1]:.1%}")
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.margins(0.06)
+        _name_groups(figure, axes, points, chosen, names)
+        return figure
+
+
+def each_label(points: Floats, labels: Sequence[str]) -> Figure:
+    """Draw the same plane once per label: its points over the shadow of all others.
+
+    Args:
+        points: (n, 2).
+        labels: (n,).
+    """
+    names = sorted(set(labels))
+    chosen = np.asarray(labels)
+    across = 4 if len(names) <= 8 else 8 if len(names) <= 64 else 11
+    down = math.ceil(len(names) / across)
+    edges, shadow = _shadow(points)
+    with mpl.rc_context(_STYLE):
+        height = 9.4 / across * down * (1.0 if across > 4 else 0.85) + 0.3
+        figure = Figure(figsize=(11.4, height), facecolor="white")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(down, across, squeeze=False, gridspec_kw={"wspace": 0.08, "hspace": 0.32})
+        figure.subplots_adjust(left=0.004, right=0.996, bottom=0.06 / height, top=1 - 0.22 / height)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, name, color in zip(grid.flat, names, colors(len(names)), strict=False):
+            own = points[chosen == name]
+            axes.set_axis_on()
+            axes.set(xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set(visible=True, color=FAINT)
+            axes.imshow(shadow, extent=edges, origin="lower", aspect="auto", cmap="Greys", vmin=0, vmax=2.2)
+            axes.scatter(own[:, 0], own[:, 1], s=5, color=color, alpha=0.85, linewidths=0)
+            axes.set_title(
+                _short(name, 21 if across < 11 else 18),
+                fontsize=8.5 if across < 11 else 7,
+                pad=3,
+                loc="left",
+                color=INK,
+            )
+            axes.set(xlim=edges[:2], ylim=edges[2:])
+        return figure
+
+
+def images_per_label(used: Mapping[str, int], unused: Mapping[str, int]) -> Figure:
+    """Draw one bar a label, longest first: images with features, and beyond them those without.
+
+    Args:
+        used: images with features, by label.
+        unused: images without, by label.
+    """
+    names = sorted({*used, *unused}, key=lambda name: (-used.get(name, 0) - unused.get(name, 0), name))
+    columns = 1 if len(names) <= 24 else 2 if len(names) <= 60 else 3
+    down = math.ceil(len(names) / columns)
+    longest = max(used.get(name, 0) + unused.get(name, 0) for name in names)
+    with mpl.rc_context(_STYLE):
+        height = 0.24 * down + 0.15
+        figure = Figure(figsize=(11.4 if columns > 1 else 9.2, height), facecolor="white")
+        FigureCanvasAgg(figure)
+        for column, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
+            axes.set_axis_off()
+            axes.set(xlim=(0, longest * (1.35 if unused else 1.16)), ylim=(down - 0.4, -0.6))
+            for place, name in enumerate(names[column * down : (column + 1) * down]):
+                good, bad = used.get(name, 0), unused.get(name, 0)
+                axes.barh(place, good, height=0.62, color="#6f93ad")
+                axes.barh(place, bad, left=good, height=0.62, color=ACCENT)
+                axes.text(-longest * 0.015, place, _short(name, 26), ha="right", va="center", fontsize=9)
+                count = f"{good:,}" + (f"  ({bad:,} without)" if bad else "")
+                axes.text(good + bad + longest * 0.015, place, count, va="center", fontsize=8.5, color=SOFT)
+        gap = {1: 0.24, 2: 0.165, 3: 0.155}[columns]
+        figure.subplots_adjust(left=gap, right=0.995, bottom=0.02, top=0.98, wspace=gap * columns * 1.25)
+        return figure
+
+
+def colors(count: int) -> list[str]:
+    """Return `count` colors, as different as that many can be."""
+    if count <= len(_FEW_COLORS):
+        return list(_FEW_COLORS[:count])
+    golden = (math.sqrt(5) - 1) / 2  # successive hues far apart, all of them evenly spread
+    shades = ((0.42, 0.62), (0.50, 0.55), (0.32, 0.55))
+    tones = (colorsys.hls_to_rgb(number * golden % 1, *shades[number % 3]) for number in range(count))
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in tone) for tone in tones]
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as an SVG element for a page: no XML prologue, no fixed size, no date."""
+    stream = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    element = stream.getvalue()
+    element = element[element.index("<svg") :]
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", element, count=1), count=1
+    )
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG, sharp on a high-resolution screen."""
+    stream = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(stream, format="png", dpi=160)
+    return stream.getvalue()
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _short(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _shadow(points: Floats) -> tuple[tuple[float, float, float, float], Floats]:
+    """Return the extent of all points with a margin, and where in it they are dense, (48, 64) in 0..1."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = np.maximum((high - low) * 0.07, 1e-9)
+    (left, bottom), (right, top) = low - margin, high + margin
+    counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=(64, 48), range=((left, right), (bottom, top)))
+    density = np.log1p(counts.T)
+    return (left, right, bottom, top), density / density.max()
+
+
+def _name_groups(figure: Figure, axes: Axes, points: Floats, labels: np.ndarray, names: list[str]) -> None:
+    """Write names near the middle of their points, as long as there is room, most isolated groups first.
+
+    Twenty find it nearly always; of more, only those that lie where their points are, so that points stay in sight.
+    """
+    figure.draw_without_rendering()
+    few = len(names) <= 20
+    taken: list[Bbox] = []
+    tones = colors(len(names))
+    middles = np.array([np.median(points[labels == name], axis=0) for name in names])
+    apart = np.linalg.norm(middles[:, None] - middles, axis=2) + np.where(np.eye(len(names)), np.inf, 0)
+    for number in np.argsort(-apart.min(axis=1), kind="stable").tolist():
+        text = axes.text(
+            middles[number, 0],
+            middles[number, 1],
+            _short(names[number], 24),
+            fontsize=10 if few else 7.5,
+            fontweight="bold" if few else "normal",
+            color=tuple(0.8 * part for part in to_rgb(tones[number])),
+            ha="center",
+            va="center",
+            gid=f"name-{number}",
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+        )
+        if len(taken) >= 48 or not _place(text, taken, axes, steps=5 if few else 2):
+            text.remove()
+
+
+def _place(text: Text, taken: list[Bbox], axes: Axes, steps: int) -> bool:
+    """Move a text to the nearest free place within `steps` lines of where it is; say whether there was one."""
+    box = text.get_window_extent().padded(2)
+    inside = axes.get_window_extent()
+    for distance in range(steps):
+        for angle in np.pi / 2 + np.linspace(0, 2 * np.pi, 12, endpoint=False):
+            moved = box.translated(2.2 * distance * box.height * np.cos(angle), distance * box.height * np.sin(angle))
+            within = inside.contains(moved.x0, moved.y0) and inside.contains(moved.x1, moved.y1)
+            if within and not moved.count_overlaps(taken):
+                taken.append(moved)
+                x, y = axes.transData.inverted().transform(((moved.x0 + moved.x1) / 2, (moved.y0 + moved.y1) / 2))
+                text.set_position((x, y))
+                return True
+    return False

@@ -1,0 +1,253 @@
+"""The job as it is started, on the folders that earlier jobs leave."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs import reduce_dimensions
+from spark_jobs.schemas import FEATURES, INVENTORY, PCA, REJECTS
+from spark_jobs.sessions import JobError
+
+NETWORK = "mobilenetv2-0123456789abcdef-224-v1"
+LABELS = ("Açaí 100%", "Apple 'Pink Lady'", "Plum=3")
+
+
+def image(index: int, size: int = 100) -> dict:
+    label = LABELS[index % len(LABELS)]
+    return {"path": f"s3://fruits/{label}/r_{index}.jpg", "label": label, "etag": f"etag {index}", "size": size}
+
+
+def synthetic(rows: int, width: int = 1280) -> np.ndarray:
+    """Features with a few strong directions, as a network's have, and 30 that never fire."""
+    generator = np.random.default_rng(rows)
+    features = generator.normal(size=(rows, 8)) @ generator.normal(size=(8, width))
+    features = np.maximum(features + 0.3 * generator.normal(size=(rows, width)), 0)
+    features[:, :30] = 0
+    return features.astype(np.float32)
+
+
+class Bucket:
+    """The folders of one pipeline, and the job on them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def inventory(self, *indices: int) -> None:
+        now = datetime.now(UTC)
+        self._write("inventory", INVENTORY, [image(index) | {"last_modified": now} for index in indices])
+
+    def features(self, run: str, rows: np.ndarray, first: int = 0, model_id: str = NETWORK) -> None:
+        size = {"width": 100, "height": 100}
+        images = [image(first + index) | size | {"model_id": model_id} for index in range(len(rows))]
+        self._write(
+            f"features/run={run}", FEATURES, [row | {"features": x} for row, x in zip(images, rows, strict=True)]
+        )
+
+    def rejects(self, run: str, reasons: dict[int, str]) -> None:
+        rows = [image(index, 0) | {"reason": reason, "detail": "why"} for index, reason in reasons.items()]
+        self._write(f"rejects/run={run}", REJECTS, rows)
+
+    def _write(self, folder: str, schema: pa.Schema, rows: list[dict]) -> None:
+        path = self.root / folder
+        path.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows, schema), path / "part-0.parquet")
+
+    def reduce(self, *options: str, output: str = "results", network: str = NETWORK) -> dict:
+        folders = ("--inventory", f"{self.root}/inventory", "--features", f"file://{self.root}/features")
+        reduce_dimensions.main([*folders, "--output", f"{self.root}/{output}", "--network", network, *options])
+        return json.loads((self.root / output / "report.json").read_text())
+
+    def vectors(self, output: str = "results") -> pa.Table:
+        return pq.read_table(self.root / output / "pca")
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, spark: SparkSession) -> Bucket:
+    return Bucket(tmp_path)
+
+
+def test_features_of_two_runs_become_vectors_a_model_and_a_report(bucket: Bucket) -> None:
+    rows = synthetic(60)
+    bucket.inventory(*range(62))
+    bucket.features("1", rows[:40])
+    bucket.features("2", rows[35:], first=35)
+    bucket.rejects("1", {60: "empty"})
+    report = bucket.reduce("--rejects", str(bucket.root / "rejects"), "--run", "manual__1")
+
+    vectors = bucket.vectors()
+    assert vectors.schema.remove_metadata() == PCA
+    assert len(list((bucket.root / "results/pca").glob("*.parquet"))) == 1
+    assert vectors["path"].to_pylist() == sorted(image(index)["path"] for index in range(60))
+
+    standardized = (rows.astype(float) - rows.mean(axis=0, dtype=float))[:, 30:] / rows.std(
+        axis=0, ddof=1, dtype=float
+    )[30:]
+    shares = np.linalg.svd(standardized, compute_uv=False) ** 2 / 59 / 1250
+    expected = int(np.searchsorted(np.cumsum(shares), 0.8)) + 1
+    assert len(vectors["features_pca"][0]) == expected
+
+    assert report["run"] == "manual__1"
+    assert report["model_id"] == NETWORK
+    assert (report["images"], report["features"], report["rejects"]) == (62, 60, 2)
+    assert report["rejects_by_reason"] == {"empty": 1, "not processed": 1}
+    assert report["components"] == expected
+    assert report["explained_variance"] == pytest.approx(np.cumsum(shares)[expected - 1], abs=1e-10)
+    np.testing.assert_allclose(report["variance_curve"], np.cumsum(shares)[:59], atol=1e-10)
+    assert report["constant_features"] == 30
+    assert report["versions"]["spark"] == "3.5.6"
+    assert set(report["timings"]) >= {"select", "moments", "components", "save", "project"}
+    assert report["sizes"]["pca_files"] == 1
+    assert report["sizes"]["pca_bytes"] == sum(
+        f.stat().st_size for f in (bucket.root / "results/pca").glob("*.parquet")
+    )
+
+
+def test_two_runs_on_the_same_data_agree_to_the_byte(bucket: Bucket) -> None:
+    bucket.inventory(*range(50))
+    bucket.features("1", synthetic(50))
+    bucket.reduce(output="one")
+    bucket.reduce(output="two")
+    assert bucket.vectors("one").equals(bucket.vectors("two"))
+
+
+def test_components_are_fixed_on_request(bucket: Bucket) -> None:
+    bucket.inventory(*range(20))
+    bucket.features("1", synthetic(20))
+    report = bucket.reduce("--components", "3")
+    assert report["components"] == 3
+    assert {len(vector) for vector in bucket.vectors()["features_pca"].to_pylist()} == {3}
+
+
+def test_more_components_than_the_data_has_become_as_many_as_it_has(bucket: Bucket) -> None:
+    bucket.inventory(*range(20))
+    bucket.features("1", synthetic(20))
+    report = bucket.reduce("--components", "500")
+    assert report["components"] == 19
+    assert report["explained_variance"] == pytest.approx(1)
+
+
+def test_new_images_go_into_the_existing_space(bucket: Bucket) -> None:
+    rows = synthetic(80)
+    bucket.inventory(*range(80))
+    bucket.features("1", rows[:50])
+    first = bucket.reduce("--run", "first", output="first")
+    bucket.features("2", rows[50:], first=50)
+    report = bucket.reduce("--model", str(bucket.root / "first/model"), "--run", "second", output="second")
+
+    before = {row["path"]: row["features_pca"] for row in bucket.vectors("first").to_pylist()}
+    after = {row["path"]: row["features_pca"] for row in bucket.vectors("second").to_pylist()}
+    assert (len(before), len(after)) == (50, 80)
+    assert all(after[path] == vector for path, vector in before.items())
+    assert report["components"] == first["components"]
+    assert report["fitted"] == {"run": "first", "features": 50}
+    assert 0 < report["explained_variance"] < first["explained_variance"], "the space was made for the first 50"
+
+    third = bucket.reduce("--model", str(bucket.root / "second/model"), output="third")
+    assert third["fitted"] == {"run": "first", "features": 50}
+
+
+def test_one_image_goes_into_an_existing_space(bucket: Bucket) -> None:
+    rows = synthetic(30)
+    bucket.inventory(*range(30))
+    bucket.features("1", rows)
+    bucket.reduce(output="first")
+
+    alone = Bucket(bucket.root / "alone")
+    alone.inventory(29)
+    alone.features("1", rows[29:], first=29)
+    report = alone.reduce("--model", str(bucket.root / "first/model"))
+    assert (report["features"], report["explained_variance"]) == (1, None)
+    before = {row["path"]: row["features_pca"] for row in bucket.vectors("first").to_pylist()}
+    (after,) = alone.vectors().to_pylist()
+    np.testing.assert_allclose(after["features_pca"], before[after["path"]], rtol=1e-6)
+
+
+def test_a_model_of_another_network_is_refused(bucket: Bucket) -> None:
+    bucket.inventory(*range(20))
+    bucket.features("1", synthetic(20))
+    bucket.features("2", synthetic(20), model_id="another")
+    bucket.reduce(output="first")
+    with pytest.raises(JobError, match=f"fitted on features of {NETWORK}, these are of another"):
+        bucket.reduce("--model", str(bucket.root / "first/model"), network="another")
+
+
+def test_the_network_may_be_named_by_a_pointer(bucket: Bucket) -> None:
+    bucket.inventory(*range(20))
+    bucket.features("1", synthetic(20))
+    bucket.features("2", synthetic(20), model_id="another")
+    pointer = bucket.root / "pointer.json"
+    pointer.write_text(json.dumps({"model_id": "another", "uri": "s3://…"}))
+    assert bucket.reduce("--components", "2", network=str(pointer))["model_id"] == "another"
+    pointer.write_text("{}")
+    with pytest.raises(JobError, match=r"pointer\.json: no model_id in it"):
+        bucket.reduce(network=str(pointer))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (synthetic(1), "1 image with features: a variance needs two"),
+        (np.tile(synthetic(1), (5, 1)), "the features of all 5 images are identical"),
+        (
+            synthetic(5) * np.where(np.arange(5) == 3, np.nan, 1)[:, None],
+            "in 1 of 5 images: s3://fruits/Açaí 100%/r_3.jpg",
+        ),
+        (synthetic(5) + np.where(np.arange(5) == 1, np.inf, 0)[:, None], "in 1 of 5 images: s3://fruits/Apple 'Pink"),
+        (synthetic(5, 1279), "in 5 of 5 images: s3://fruits/Açaí 100%/r_0.jpg"),
+    ],
+    ids=["one image", "identical images", "NaN", "infinity", "too few features"],
+)
+def test_what_cannot_be_reduced_is_a_clear_error(bucket: Bucket, rows: np.ndarray, message: str) -> None:
+    bucket.inventory(*range(len(rows)))
+    bucket.features("1", rows.astype(np.float32))
+    with pytest.raises(JobError, match=message):
+        bucket.reduce()
+
+
+def test_no_image_with_features_is_a_clear_error(bucket: Bucket) -> None:
+    bucket.inventory(7, 8)
+    bucket.features("1", synthetic(3))
+    with pytest.raises(JobError, match="0 images with features: a variance needs two"):
+        bucket.reduce()
+
+
+def test_no_features_at_all_are_a_clear_error(bucket: Bucket) -> None:
+    bucket.inventory(7, 8)
+    with pytest.raises(JobError, match="features: cannot be read"):
+        bucket.reduce()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--variance", "0"), "0 is not in (0, 1]"),
+        (("--variance", "1.01"), "1.01 is not in (0, 1]"),
+        (("--variance", "nan"), "nan is not in (0, 1]"),
+        (("--variance", "much"), "invalid share value: 'much'"),
+        (("--components", "0"), "0 is less than 1"),
+        (("--components", "3", "--variance", "0.5"), "not allowed with argument"),
+    ],
+)
+def test_arguments_are_checked_before_spark_starts(
+    options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        reduce_dimensions.main(["--inventory", "i", "--features", "f", "--output", "o", *options])
+    assert message in capsys.readouterr().err
+
+
+def test_the_published_figures_come_out_of_the_job(bucket: Bucket, reference_features: Path) -> None:
+    rows = np.load(reference_features)["features"]
+    bucket.inventory(*range(316))
+    bucket.features("1", rows[:170])
+    bucket.features("2", rows[160:], first=160)
+    report = bucket.reduce()
+    assert (report["features"], report["components"], report["constant_features"]) == (316, 40, 44)
+    assert [round(share, 5) for share in report["variance_curve"][38:40]] == [0.79964, 0.80285]
+    assert report["explained_variance"] == pytest.approx(0.80285, abs=5e-6)
