@@ -1,0 +1,222 @@
+"""The DAG, unmodified, with real Airflow and real Spark on the local AWS endpoint.
+
+One bucket lives through four runs, as a bucket does. Real photographs and ImageNet weights where the environment names them,
+else drawn fruit and random weights: then the numbers mean nothing, and only the tests of the numbers are skipped.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyarrow.parquet as pq
+import pytest
+
+from demo.images import write_bad_images, write_images
+from demo.local_airflow import LocalAirflow
+from local_aws import LocalAws
+from tests.conftest import PROJECT
+
+BUCKET = "orchard"
+VARIETIES = ("Apple Pink Lady", "Cherry Wax Yellow")
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@dataclass
+class Run:
+    """What one ``airflow dags test`` did."""
+
+    exit_code: int
+    log: list[str]
+    started: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        marker = "[DAG TEST] starting task_id="
+        self.started = [line.split(marker)[1].split(" ")[0] for line in self.log if marker in line]
+
+    def errors(self) -> list[str]:
+        return [line.split(": ", 1)[1] for line in self.log if "AirflowFailException: " in line]
+
+
+class Pipeline:
+    """The bucket, the endpoint and Airflow, and what a person does with them."""
+
+    def __init__(self, aws: LocalAws, airflow: LocalAirflow, photographs: Path, weights: Path, real: bool) -> None:
+        session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="eu-west-3")
+        self.s3 = session.client("s3", endpoint_url=aws.endpoint_url)
+        self.emr = session.client("emr", endpoint_url=aws.endpoint_url)
+        self.airflow = airflow
+        self.real = real
+        self.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
+        self.s3.upload_file(str(weights), BUCKET, f"weights/{weights.name}")
+        self.weights = f"s3://{BUCKET}/weights/{weights.name}"
+        self.photographs = sorted(photographs.glob("*/*"))
+        for file in self.photographs:
+            self.upload(file, f"{file.parent.name}/{file.name}")
+
+    def upload(self, file: Path, name: str) -> None:
+        self.s3.upload_file(str(file), BUCKET, f"images/{name}")
+
+    def run(self, **params: Any) -> Run:
+        test = self.airflow.test_dag("fruit_features", {"bucket": BUCKET, "weights": self.weights, **params})
+        log = list(test)
+        return Run(test.exit_code(), log)
+
+    def clusters(self) -> list[str]:
+        """The state of each cluster ever created."""
+        return [cluster["Status"]["State"] for cluster in self.emr.list_clusters()["Clusters"]]
+
+    def latest(self) -> dict[str, Any]:
+        return json.loads(self.s3.get_object(Bucket=BUCKET, Key="results/latest.json")["Body"].read())
+
+    def keys(self, prefix: str) -> list[str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def rows(self, prefix: str, folder: Path) -> list[dict[str, Any]]:
+        """The rows of a Parquet dataset in the bucket."""
+        rows = []
+        for key in self.keys(prefix):
+            if key.endswith(".parquet"):
+                target = folder / key.rsplit("/", 1)[-1]
+                self.s3.download_file(BUCKET, key, str(target))
+                rows += pq.ParquetFile(target).read().to_pylist()
+        return rows
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    photographs = tmp_path_factory.mktemp("photographs")
+    images, weights = os.environ.get("FRUITS_TEST_IMAGES"), os.environ.get("FRUITS_TEST_WEIGHTS")
+    real = bool(images and weights)
+    if images and weights:
+        weights_file = Path(weights)
+        for variety in VARIETIES:
+            (source,) = [
+                folder for folder in (Path(images) / variety, Path(images) / "Test" / variety) if folder.is_dir()
+            ]
+            (photographs / variety).symlink_to(source)
+    else:
+        write_images(photographs, 12)
+        weights_file = photographs.parent / "random.weights.h5"
+        subprocess.run(
+            [PROJECT / ".venv/spark/bin/python", PROJECT / "demo/weights.py", photographs.parent, photographs],
+            check=True,
+        )
+    with LocalAws(port=0) as aws:
+        airflow = LocalAirflow(tmp_path_factory.mktemp("airflow"), aws.environment())
+        yield Pipeline(aws, airflow, photographs, weights_file, real)
+
+
+@pytest.fixture(scope="module")
+def first(pipeline: Pipeline) -> Run:
+    return pipeline.run()
+
+
+def test_first_run_extracts_everything_and_ends_its_cluster(pipeline: Pipeline, first: Run, tmp_path: Path) -> None:
+    assert first.exit_code == 0, "\n".join(first.errors())
+    assert pipeline.clusters() == ["TERMINATED"]
+
+    run = pipeline.latest()["run"]
+    features = pipeline.rows(f"features/run={run}/", tmp_path)
+    paths = sorted(f"s3://{BUCKET}/images/{file.parent.name}/{file.name}" for file in pipeline.photographs)
+    assert sorted(row["path"] for row in features) == paths
+    assert {len(row["features"]) for row in features} == {1280}
+    assert pipeline.rows(f"rejects/run={run}/", tmp_path) == []
+
+
+def test_published_figures_are_reproduced(pipeline: Pipeline, first: Run, tmp_path: Path) -> None:
+    """k = 40 for 80 % of the variance, and the first features of six images as first published."""
+    if not pipeline.real:
+        pytest.skip(
+            "FRUITS_TEST_IMAGES and FRUITS_TEST_WEIGHTS are not set: they name real images and ImageNet weights"
+        )
+    latest = pipeline.latest()
+    assert (latest["images"], latest["features"], latest["rejects"], latest["components"]) == (316, 316, 0, 40)
+    assert latest["explained_variance"] == pytest.approx(0.80285, abs=1e-5)
+
+    found = {
+        row["path"].removeprefix(f"s3://{BUCKET}/images/"): row["features"][:2]
+        for row in pipeline.rows(f"features/run={latest['run']}/", tmp_path)
+    }
+    published = {
+        "Apple Pink Lady/r_271_100.jpg": (0.1960293, 0.113),
+        "Apple Pink Lady/r_92_100.jpg": (0.17898463, 0.04),
+        "Apple Pink Lady/r_262_100.jpg": (0.98299426, 0.01),
+        "Cherry Wax Yellow/106_100.jpg": (0.1632067, 0.490),
+        "Cherry Wax Yellow/250_100.jpg": (0.0, 0.672891),
+        "Cherry Wax Yellow/r_33_100.jpg": (0.15166348, 0.17),
+    }
+    for name, (exact, start) in published.items():
+        assert found[name][0] == pytest.approx(exact, abs=1e-4), name
+        # The second was printed with fewer digits, cut rather than rounded.
+        digits = len(str(start).split(".")[1])
+        assert start <= found[name][1] + 1e-4 < start + 10**-digits + 2e-4, name
+
+
+def test_progress_is_in_the_log_of_the_dag(pipeline: Pipeline, first: Run) -> None:
+    count = len(pipeline.photographs)
+    assert any(f"extract_features: {count} of {count} images" in line for line in first.log)
+
+
+def test_without_new_images_no_cluster_is_created(pipeline: Pipeline, first: Run) -> None:
+    again = pipeline.run()
+
+    assert again.exit_code == 0
+    assert again.started == ["find_new_images"]
+    assert pipeline.clusters() == ["TERMINATED"]
+
+
+def test_a_failed_step_fails_the_run_ends_the_cluster_and_publishes_nothing(pipeline: Pipeline, first: Run) -> None:
+    before = pipeline.latest()
+    failed = pipeline.run(variance=0.7, spark_defaults={"spark.driver.memory": "a lot"})
+
+    assert failed.exit_code != 0
+    assert "wait_for_export_model" in failed.started
+    assert "add_extract_features" not in failed.started
+    assert "publish" not in failed.started
+    assert any("step export_model" in error and "is FAILED" in error for error in failed.errors())
+    assert pipeline.clusters() == ["TERMINATED", "TERMINATED"]
+    assert pipeline.latest() == before
+
+
+def test_only_new_images_are_extracted_and_bad_ones_reported(pipeline: Pipeline, first: Run, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    write_images(drawn, 1)
+    bad = write_bad_images(drawn)
+    new = [file for file in sorted(drawn.glob("*/*")) if file.parent.name in {"Apple Red", "Banana", "Kiwi", "Pear"}]
+    for file in new:
+        pipeline.upload(file, f"{file.parent.name}/{file.name}")
+    before = len(pipeline.photographs)
+
+    second = pipeline.run(max_reject_share=0.6)
+
+    assert second.exit_code == 0, "\n".join(second.errors())
+    latest = pipeline.latest()
+    features = pipeline.rows(f"features/run={latest['run']}/", tmp_path)
+    rejects = pipeline.rows(f"rejects/run={latest['run']}/", tmp_path)
+    assert sorted(row["path"].rsplit("images/")[1] for row in features) == [
+        f"{variety}/0_100.jpg" for variety in ("Apple Red", "Banana", "Kiwi", "Pear")
+    ]
+    assert {row["path"].rsplit("images/")[1]: row["reason"] for row in rejects} == {
+        "Apple Red/empty.jpg": "empty",
+        "Banana/truncated.jpg": "truncated",
+        "Kiwi/notes.jpg": "not_an_image",
+        "Pear/half a header.jpg": "not_an_image",
+    }
+    assert (latest["images"], latest["features"], latest["rejects"]) == (
+        before + len(new),
+        before + len(new) - bad,
+        bad,
+    )
+    pca = pipeline.rows(f"results/run={latest['run']}/pca/", tmp_path)
+    assert len(pca) == latest["features"]
+    assert {len(row["features_pca"]) for row in pca} == {latest["components"]}
+    assert set(pipeline.clusters()) == {"TERMINATED"}
+    shutil.rmtree(drawn)

@@ -1,0 +1,47 @@
+"""A cluster's description, and the local EMR endpoint that creates it."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import MagicMock
+
+import boto3
+import pytest
+
+from local_aws import LocalAws, Timing
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    with LocalAws(port=0, timing=Timing(starting=0.05, bootstrapping=0.05, terminating=0.05)) as endpoint:
+        for name, value in endpoint.environment().items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(
+            Bucket="orchard", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
+        )
+        yield endpoint
+
+
+@pytest.fixture
+def emr(aws: LocalAws) -> Any:
+    return boto3.client("emr")
+
+
+@pytest.fixture
+def context() -> dict[str, Any]:
+    """What an operator needs of a task's context: somewhere to push its links."""
+    return {"ti": MagicMock(name="task instance")}
+
+
+@pytest.fixture
+def job_flow() -> dict[str, Any]:
+    return {
+        "Name": "fruit-features run-1",
+        "ReleaseLabel": "emr-7.13.0",
+        "LogUri": "s3://orchard/logs/",
+        "ServiceRole": "EMR_DefaultRole",
+        "JobFlowRole": "EMR_EC2_DefaultRole",
+        "Instances": {
+            "InstanceGroups": [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}],
+            "KeepJobFlowAliveWhenNoSteps": True,
+        },
+    }
