@@ -15,14 +15,14 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"  # an image whose data end too early
     CORRUPT = "corrupt"  # an image whose data contradict themselves
     TOO_LARGE = "too_large"  # more bytes or pixels than one worker's memory is meant for
-    NOT_FOUND = "not_found"  # deleted between listing and reading
+    NOT_FOUND = "not_found"  # transient: deleted between listing and reading; the same file may come back
     ACCESS_DENIED = "access_denied"  # transient: policies and archive classes are put right
     CHANGED = "changed"  # transient: the ETag is not the manifest's any more, the next listing has the new one
     READ_TIMEOUT = "read_timeout"  # transient: no answer in time, after retries
     READ_ERROR = "read_error"  # transient: any other failure to read, after retries
 
 
-TRANSIENT = frozenset({Reason.ACCESS_DENIED, Reason.CHANGED, Reason.READ_TIMEOUT, Reason.READ_ERROR})
+TRANSIENT = frozenset({Reason.NOT_FOUND, Reason.ACCESS_DENIED, Reason.CHANGED, Reason.READ_TIMEOUT, Reason.READ_ERROR})
 
 
 class Rejected(Exception):  # noqa: N818 - not an error of the job but an outcome for one image

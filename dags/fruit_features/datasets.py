@@ -33,6 +33,11 @@ PCA = pa.schema(
 )
 
 
+def plain_type(kind: pa.DataType) -> str:
+    """A type's name; writers call a list's elements "item" or "element", and mean the same list."""
+    return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
+
+
 def filesystem(hook: S3Hook) -> pa_fs.S3FileSystem:
     """Arrow's own S3 client (it reads single columns) with the credentials, region and endpoint of the Airflow connection."""
     client = hook.get_conn()

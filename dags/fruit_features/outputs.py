@@ -6,7 +6,6 @@ The checks read what was really written, not what a job says of itself.
 import json
 from collections import Counter
 from datetime import UTC, datetime
-from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -34,14 +33,9 @@ def require(holds: bool, broken: str) -> None:
 
 def check_schema(where: str, actual: pa.Schema, expected: pa.Schema) -> None:
     """Field names, order and types; nullability and metadata do not count, Spark writes them its own way."""
-    written = [(field.name, _plain(field.type)) for field in actual]
-    promised = [(field.name, _plain(field.type)) for field in expected]
+    written = [(field.name, datasets.plain_type(field.type)) for field in actual]
+    promised = [(field.name, datasets.plain_type(field.type)) for field in expected]
     require(written == promised, f"{where} has the columns {written}, expected {promised}")
-
-
-def _plain(kind: pa.DataType) -> str:
-    # Parquet writers name a list's elements "item" or "element": the same list.
-    return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
 
 
 def check_extraction(manifest: pa.Table, features: pa.Table, rejects: pa.Table, where: str) -> None:
@@ -81,8 +75,11 @@ def _check_lists(batch: pa.RecordBatch, column: str, length: int, where: str) ->
 
 
 def check_components(report: dict[str, Any], variance: float, fitted: bool, where: str) -> None:
-    """``components`` is the smallest number that reaches the asked share of the variance (unless an earlier model was kept)."""
-    k, curve = report["components"], list(accumulate(report["explained_variance_ratio"]))
+    """``components`` is the smallest number that reaches the asked share of the variance, unless an earlier model was kept.
+
+    ``variance_curve`` holds the share that the first 1, 2, 3… components explain together.
+    """
+    k, curve = report["components"], report["variance_curve"]
     require(len(curve) >= k > 0, f"{where}: components is {k}, its variance curve has {len(curve)} points")
     if not fitted:
         return
