@@ -1,0 +1,191 @@
+"""The bootstrap script in a folder of its own: real bash, real venv, real pip; only AWS's and the system's commands are shims."""
+
+import base64
+import hashlib
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+SCRIPT = PROJECT / "bootstrap" / "install_dependencies.sh"
+
+
+@dataclass
+class Node:
+    """A node's file system, S3 as a folder, and the commands the script may call."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        self.bin, self.s3, self.folder = self.root / "bin", self.root / "s3", self.root / "opt"
+        self.info, self.calls = self.root / "instance.json", self.root / "calls"
+        self.bin.mkdir()
+        self.s3.mkdir()
+        self.calls.touch()
+        self._command("sudo", 'exec "$@"')
+        self._command("dnf", "exit 0")
+        self._command("python3.11", f'exec {sys.executable} "$@"')
+        # aws s3 cp|sync --only-show-errors SOURCE TARGET
+        self._command(
+            "aws",
+            f"""source={self.s3}/"${{4#s3://}}"; [ -e "$source" ] || exit 1
+if [ "$2" = sync ]; then mkdir -p "$5" && cp -r "$source/." "$5"; else cp "$source" "$5"; fi""",
+        )
+        self.be("core")
+
+    def _command(self, name: str, body: str) -> None:
+        file = self.bin / name
+        file.write_text(f'#!/bin/bash\necho "{name} $*" >> {self.calls}\n{body}\n')
+        file.chmod(0o755)
+
+    def be(self, role: str) -> None:
+        self.info.write_text(f'{{"isMaster": {str(role == "primary").lower()}, "isRunningResourceManager": false}}')
+
+    def put(self, name: str, content: str) -> str:
+        (self.s3 / name).write_text(content)
+        return f"s3://{name}"
+
+    def install(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "FRUITS_NODE_FOLDER": str(self.folder),
+            "FRUITS_NODE_INFO": str(self.info),
+        }
+        return subprocess.run(
+            ["bash", SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    def packages(self) -> set[str]:
+        done = subprocess.run(
+            [self.folder / "venv/bin/python", "-m", "pip", "freeze"], capture_output=True, text=True, check=True
+        )
+        return set(done.stdout.split())
+
+
+def make_wheel(folder: Path, name: str) -> str:
+    """Write an installable wheel; return its line for a requirements file, hash included."""
+    folder.mkdir(exist_ok=True)
+    info = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": "answer = 42\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = [
+        f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')},{len(text)}"
+        for path, text in files.items()
+    ]
+    files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,"]) + "\n"
+    wheel = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return f"{name}==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+@pytest.fixture
+def arguments(node: Node) -> list[str]:
+    """A wheelhouse with an engine for every node, and a framework for the primary."""
+    engine, framework = (make_wheel(node.s3 / "wheels", name) for name in ("engine", "framework"))
+    return [
+        *("--requirements", node.put("requirements.txt", engine)),
+        *("--primary-requirements", node.put("requirements-primary.txt", engine + framework)),
+        *("--wheelhouse", "s3://wheels"),
+    ]
+
+
+def test_core_nodes_get_the_engine_only(node: Node, arguments: list[str]) -> None:
+    done = node.install(*arguments)
+
+    assert done.returncode == 0, done.stderr
+    assert node.packages() == {"engine==1.0"}
+
+
+def test_the_primary_node_gets_the_framework_too(node: Node, arguments: list[str]) -> None:
+    node.be("primary")
+    done = node.install(*arguments)
+
+    assert done.returncode == 0, done.stderr
+    assert node.packages() == {"engine==1.0", "framework==1.0"}
+
+
+def test_running_it_again_changes_nothing(node: Node, arguments: list[str]) -> None:
+    node.install(*arguments)
+    marker = node.folder / "venv" / "marker"
+    marker.touch()
+    again = node.install(*arguments)
+
+    assert again.returncode == 0
+    assert "up to date" in again.stdout
+    assert marker.exists()
+
+
+def test_a_new_list_is_installed_from_scratch(node: Node, arguments: list[str]) -> None:
+    node.install(*arguments)
+    node.put("requirements.txt", make_wheel(node.s3 / "wheels", "other"))
+    again = node.install(*arguments)
+
+    assert again.returncode == 0, again.stderr
+    assert node.packages() == {"other==1.0"}
+
+
+def test_an_altered_package_is_refused(node: Node, arguments: list[str]) -> None:
+    wheel = node.s3 / "wheels" / "engine-1.0-py3-none-any.whl"
+    wheel.write_bytes(wheel.read_bytes() + b" ")
+    done = node.install(*arguments)
+
+    assert done.returncode == 1
+    assert (
+        "install_dependencies: the packages of s3://requirements.txt could not be installed from s3://wheels"
+        in done.stderr
+    )
+    assert not (node.folder / "installed.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--requirements", "s3://nowhere.txt"], "cannot read s3://nowhere.txt: does the instance profile allow"),
+        (["--wheelhouse", "s3://nowhere"], "cannot read the wheelhouse s3://nowhere"),
+        (["--wheels", "s3://wheels"], "unknown option --wheels"),
+        (["--wheelhouse"], "--wheelhouse needs a value"),
+        (["--requirements", ""], "--requirements is missing"),
+    ],
+)
+def test_what_is_wrong_is_named(node: Node, arguments: list[str], change: list[str], message: str) -> None:
+    done = node.install(*arguments, *change)
+
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_the_lists_are_hashed_and_fit_each_other() -> None:
+    """Every package is pinned with a hash, TensorFlow is the primary's alone, and both agree with the Spark environment."""
+
+    def pins(file: str) -> dict[str, str]:
+        lines = (PROJECT / file).read_text().splitlines()
+        return dict(
+            line.split(" ")[0].split("==") for line in lines if "==" in line and not line.startswith((" ", "#"))
+        )  # type: ignore[misc]
+
+    core, primary, spark = (
+        pins(file)
+        for file in ("bootstrap/requirements.txt", "bootstrap/requirements-primary.txt", "requirements/spark.txt")
+    )
+    assert "tensorflow-cpu" not in core
+    assert "tensorflow-cpu" in primary
+    assert "pyspark" not in primary, "pyspark is EMR's own"
+    assert core.items() <= primary.items() <= spark.items()
+    for file in ("bootstrap/requirements.txt", "bootstrap/requirements-primary.txt"):
+        text = (PROJECT / file).read_text()
+        assert text.count("==") <= text.count("--hash=sha256:")
