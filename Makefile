@@ -14,10 +14,16 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- what people run
-.PHONY: demo test check setup lock clean help
+.PHONY: demo ui bench test check setup lock clean help
 
 demo: setup ## The main job end to end on this machine (IMAGES=dir WEIGHTS=file.h5 VARIANCE=0.8 for your own)
 	@$(AIRFLOW_PYTHON) -m demo $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(VARIANCE),--variance "$(VARIANCE)") $(if $(PARAMS),--params '$(PARAMS)')
+
+ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside it, the DAG ready to trigger
+	@$(AIRFLOW_PYTHON) -m demo.ui $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+bench: setup ## The figures of speed, as a table and bench-output/bench.json (SIZE=small: 5 minutes instead of 40)
+	@JAVA_HOME="$(CURDIR)/$(VENV)/java" $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full)
 
 test: setup ## Every test, on real Airflow and real Spark (ARGS="-k name" for some)
 	@bin/run_tests $(ARGS)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -70,7 +70,7 @@ class LocalAirflow:
 
 
 class DagTest:
-    """A running ``airflow dags test``: iterate over its output lines, then ask for its exit code."""
+    """A running ``airflow dags test``: iterate over its output lines; leaving its ``with`` block ends it."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
@@ -80,12 +80,15 @@ class DagTest:
         for line in self._process.stdout:
             yield line.rstrip("\n")
 
-    def exit_code(self) -> int:
-        """Wait for the end."""
-        return self._process.wait()
+    def __enter__(self) -> Self:
+        return self
 
-    def stop(self) -> None:
-        """Interrupt it, as Ctrl+C would."""
-        if self._process.poll() is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:
             self._process.terminate()
-            self._process.wait()
+        self._process.wait()
+
+    @property
+    def exit_code(self) -> int:
+        """0 if the run succeeded; waits for the end."""
+        return self._process.wait()

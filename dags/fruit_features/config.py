@@ -14,9 +14,12 @@ from typing import Any
 
 from airflow.sdk import Param
 
+IMAGENET = "imagenet"
+
 # ------------------------------------------------------------------ of the installation
 PROJECT_FOLDER = Path(os.environ.get("FRUITS_PROJECT") or Path(__file__).resolve().parents[2])
 DEFAULT_BUCKET = os.environ.get("FRUITS_BUCKET")
+DEFAULT_WEIGHTS = os.environ.get("FRUITS_WEIGHTS") or IMAGENET
 DEFAULT_REGION = os.environ.get("FRUITS_REGION") or "eu-west-3"
 POLL_INTERVAL = timedelta(seconds=float(os.environ.get("FRUITS_POLL_SECONDS") or 30))
 
@@ -28,7 +31,6 @@ RETRY_DELAY = POLL_INTERVAL
 
 # What the exporter on the cluster calls the models it makes; it refuses to work when it disagrees.
 NETWORK, INPUT_SIZE, EXPORTER = "mobilenetv2", 224, "v1"
-IMAGENET = "imagenet"
 NODE_PYTHON = "/opt/fruits/venv/bin/python"  # made by bootstrap/install_dependencies.sh
 
 PARAMS = {
@@ -52,7 +54,7 @@ PARAMS = {
         description="Prefix before `artifacts/ models/ runs/ features/ rejects/ results/ logs/`; empty: the bucket's top.",
     ),
     "weights": Param(
-        IMAGENET,
+        DEFAULT_WEIGHTS,
         type="string",
         pattern=r"^(imagenet|s3://[^/]+/.+)$",
         title="Weights",

@@ -6,6 +6,7 @@ else drawn fruit and random weights: then the numbers mean nothing, and only the
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -41,7 +42,8 @@ class Run:
         self.started = [line.split(marker)[1].split(" ")[0] for line in self.log if marker in line]
 
     def errors(self) -> list[str]:
-        return [line.split(": ", 1)[1] for line in self.log if "AirflowFailException: " in line]
+        """The message of every exception that ended a task."""
+        return [match[1] for line in self.log if (match := re.match(r"[\w.]+(?:Error|Exception): (.*)", line))]
 
 
 class Pipeline:
@@ -64,9 +66,9 @@ class Pipeline:
         self.s3.upload_file(str(file), BUCKET, f"images/{name}")
 
     def run(self, **params: Any) -> Run:
-        test = self.airflow.test_dag("fruit_features", {"bucket": BUCKET, "weights": self.weights, **params})
-        log = list(test)
-        return Run(test.exit_code(), log)
+        with self.airflow.test_dag("fruit_features", {"bucket": BUCKET, "weights": self.weights, **params}) as test:
+            log = list(test)
+        return Run(test.exit_code, log)
 
     def clusters(self) -> list[str]:
         """The state of each cluster ever created."""
