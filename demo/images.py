@@ -39,7 +39,7 @@ def _stem(
     image: Image.Image, start: tuple[float, float], end: tuple[float, float], color: Color = (86, 60, 32)
 ) -> None:
     points = [tuple(v * CANVAS for v in point) for point in (start, end)]
-    ImageDraw.Draw(image).line(points, fill=color, width=CANVAS // 36)  # type: ignore[arg-type]
+    ImageDraw.Draw(image).line(points, fill=color, width=CANVAS // 36)
 
 
 def _speckle(image: Image.Image, rng: random.Random, color: Color, count: int, spread: float = 0.3) -> None:
@@ -49,7 +49,7 @@ def _speckle(image: Image.Image, rng: random.Random, color: Color, count: int, s
         x, y = (0.5 + distance * f(angle) for f in (math.cos, math.sin))
         radius = rng.uniform(0.004, 0.012)
         box = [v * CANVAS for v in (x - radius, y - radius, x + radius, y + radius)]
-        draw.ellipse(box, fill=color)  # type: ignore[arg-type]
+        draw.ellipse(box, fill=color)
 
 
 def _apple(image: Image.Image, rng: random.Random) -> None:
@@ -66,7 +66,7 @@ def _banana(image: Image.Image, _rng: random.Random) -> None:
             v * CANVAS for v in (0.06 + step * 0.004, -0.35 + step * 0.006, 0.94 - step * 0.004, 0.78 - step * 0.006)
         ]
         color = _shade((226, 190, 48), 0.8 + step * 0.016)
-        draw.arc(box, 25, 155, fill=color, width=round(CANVAS * 0.17) - step * 2)  # type: ignore[arg-type]
+        draw.arc(box, 25, 155, fill=color, width=round(CANVAS * 0.17) - step * 2)
     _stem(image, (0.86, 0.42), (0.93, 0.3), (110, 90, 30))
 
 
@@ -85,7 +85,7 @@ def _kiwi(image: Image.Image, rng: random.Random) -> None:
     for seed in range(34):
         angle = 2 * math.pi * seed / 34 + rng.uniform(-0.06, 0.06)
         x, y = 0.5 + 0.19 * math.cos(angle), 0.5 + 0.15 * math.sin(angle)
-        draw.ellipse([v * CANVAS for v in (x - 0.012, y - 0.012, x + 0.012, y + 0.012)], fill=(24, 22, 18))  # type: ignore[arg-type]
+        draw.ellipse([v * CANVAS for v in (x - 0.012, y - 0.012, x + 0.012, y + 0.012)], fill=(24, 22, 18))
 
 
 def _lemon(image: Image.Image, rng: random.Random) -> None:

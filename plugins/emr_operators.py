@@ -55,7 +55,8 @@ class EmrAddStepOnceOperator(EmrAddStepsOperator):
 
     def execute(self, context: Context) -> str:  # type: ignore[override]
         """Return the step's id."""
-        (step,) = self.steps
+        steps: Any = self.steps
+        (step,) = steps
         pages = self.hook.conn.get_paginator("list_steps").paginate(ClusterId=self.job_flow_id, StepStates=ACTIVE_STEP)
         for page in pages:
             for summary in page["Steps"]:

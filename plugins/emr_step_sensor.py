@@ -55,7 +55,7 @@ class EmrStepTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll; one event at the end."""
-        connection = {"aws_conn_id": self.aws_conn_id, "region_name": self.region_name}
+        connection: dict[str, Any] = {"aws_conn_id": self.aws_conn_id, "region_name": self.region_name}
         async with (
             await EmrHook(**connection).get_async_conn() as emr,
             await S3Hook(**connection).get_async_conn() as s3,

@@ -33,9 +33,12 @@ RETRY_DELAY = POLL_INTERVAL
 NETWORK, INPUT_SIZE, EXPORTER = "mobilenetv2", 224, "v1"
 NODE_PYTHON = "/opt/fruits/venv/bin/python"  # made by bootstrap/install_dependencies.sh
 
+# Without a default the UI asks for it, and a run without it is refused.
+_bucket_default: dict[str, Any] = {"default": DEFAULT_BUCKET} if DEFAULT_BUCKET else {}
+
 PARAMS = {
     "bucket": Param(
-        **({"default": DEFAULT_BUCKET} if DEFAULT_BUCKET else {}),
+        **_bucket_default,
         type="string",
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
         title="Bucket",

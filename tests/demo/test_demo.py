@@ -1,0 +1,70 @@
+"""What `make demo` reads and shows. That it works as a whole is shown by tests/dags/test_end_to_end.py and by running it."""
+
+from pathlib import Path
+
+import pytest
+
+from demo.__main__ import Screen, follow
+from demo.stage import DemoError, image_files
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def keys(folders: str) -> list[str]:
+    return [key for key, _ in image_files(folders)]
+
+
+def test_a_folder_of_varieties(tmp_path: Path) -> None:
+    make(tmp_path, "Apple/1.jpg", "Pear Abate/2.jpg")
+
+    assert keys(str(tmp_path)) == ["Apple/1.jpg", "Pear Abate/2.jpg"]
+
+
+def test_folders_of_single_varieties(tmp_path: Path) -> None:
+    make(tmp_path, "Apple/1.jpg", "Pear Abate/2.jpg", "Kiwi/3.jpg")
+
+    assert keys(f"{tmp_path}/Apple:{tmp_path}/Pear Abate") == ["Apple/1.jpg", "Pear Abate/2.jpg"]
+
+
+def test_a_stray_image_among_varieties_stays_one(tmp_path: Path) -> None:
+    make(tmp_path, "Apple/1.jpg", "stray.jpg")  # find_new_images is to name it
+
+    assert keys(str(tmp_path)) == ["Apple/1.jpg", "stray.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("nowhere", "there is no such folder"), ("empty", "the folder is empty")]
+)
+def test_a_folder_without_images_is_named(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(DemoError, match=f"IMAGES={tmp_path}/{name}: {message}"):
+        image_files(f"{tmp_path}/{name}")
+
+
+LOG = """\
+2026-11-22T11:17:10.3Z [info     ] [DAG TEST] starting task_id=find_new_images map_index=-1 [airflow.sdk.definitions.dag] loc=d
+2026-11-22T11:17:11.3Z [info     ] 354 images under images/, 354 of them new [airflow.task.hooks] loc=inventory.py:1
+2026-11-22T11:17:12.3Z [info     ] [DAG TEST] starting task_id=wait_for_cluster map_index=-1 [airflow.sdk.definitions.dag] loc=d
+2026-11-22T11:17:13.3Z [info     ] [DAG TEST] starting task_id=wait_for_cluster map_index=-1 [airflow.sdk.definitions.dag] loc=d
+2026-11-22T11:17:14.3Z [info     ] extract_features: 5 of 9 images, 0 rejects [emr_step_sensor.EmrStepTrigger] loc=e
+airflow.sdk.exceptions.AirflowFailException: step extract_features (s-1) is FAILED: error: no disk
+"""
+
+
+def test_a_person_sees_each_task_once_progress_and_causes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failures = follow(LOG.splitlines(), tmp_path / "log", Screen())
+
+    shown = [line.split(" s  ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert shown == [
+        "find_new_images",
+        "    354 images under images/, 354 of them new",
+        "wait_for_cluster",
+        "    5 of 9 images, 0 rejects",
+    ]
+    assert failures == ["step extract_features (s-1) is FAILED: error: no disk"]
+    assert (tmp_path / "log").read_text() == LOG
