@@ -24,10 +24,9 @@ reason, in `rejects/` and in the report, unless their share exceeds `max_reject_
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.operators.emr import EmrTerminateJobFlowOperator
 from airflow.providers.amazon.aws.sensors.emr import EmrJobFlowSensor
 from airflow.sdk import DAG, chain, task
-from emr_operators import EmrAddStepOnceOperator, EmrCreateClusterOnceOperator
+from emr_operators import EmrAddStepOnceOperator, EmrCreateClusterOnceOperator, EmrEndClusterOperator
 from emr_step_sensor import EmrStepProgressSensor
 
 from fruit_features import artifacts, cluster, steps
@@ -157,7 +156,7 @@ with DAG(
     checked = check_outputs(images)
     published = publish(checked)
 
-    terminate_cluster = EmrTerminateJobFlowOperator(
+    terminate_cluster = EmrEndClusterOperator(
         task_id="terminate_cluster",
         job_flow_id=create_cluster.output,
         waiter_delay=int(POLL_SECONDS) or 1,

@@ -7,10 +7,15 @@ answer, the provider's operators create a second cluster or add the step a secon
 from collections.abc import Iterator
 from typing import Any
 
-from airflow.providers.amazon.aws.operators.emr import EmrAddStepsOperator, EmrCreateJobFlowOperator
+from airflow.providers.amazon.aws.operators.emr import (
+    EmrAddStepsOperator,
+    EmrCreateJobFlowOperator,
+    EmrTerminateJobFlowOperator,
+)
 from airflow.sdk import Context
 
 ACTIVE_CLUSTER = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+ENDED_CLUSTER = ["TERMINATED", "TERMINATED_WITH_ERRORS"]
 ACTIVE_STEP = ["PENDING", "RUNNING"]
 
 
@@ -65,3 +70,27 @@ class EmrAddStepOnceOperator(EmrAddStepsOperator):
                     return summary["Id"]
         (step_id,) = super().execute(context)
         return step_id
+
+
+class EmrEndClusterOperator(EmrTerminateJobFlowOperator):
+    """Terminate a cluster and wait until it is gone, however it went.
+
+    The provider's operator fails when the cluster ends as TERMINATED_WITH_ERRORS, as it does when it was lost or could not
+    start. That is for the tasks that needed the cluster to report; here it only matters that nothing runs on.
+    """
+
+    def execute(self, context: Context) -> None:
+        """Ask EMR to terminate it, unless it is gone already."""
+        if self._ended():
+            self.log.info("Cluster %s is gone already", self.job_flow_id)
+        else:
+            super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:
+        """Judge by the cluster's state rather than by the event."""
+        if not self._ended():
+            super().execute_complete(context, event)
+
+    def _ended(self) -> bool:
+        state = self.hook.conn.describe_cluster(ClusterId=self.job_flow_id)["Cluster"]["Status"]["State"]
+        return state in ENDED_CLUSTER

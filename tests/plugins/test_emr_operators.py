@@ -1,10 +1,14 @@
 """A retry creates no second cluster and adds no second step; nothing that goes wrong leaves a cluster behind."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from airflow.providers.amazon.aws.operators import emr as provider
-from emr_operators import EmrAddStepOnceOperator, EmrCreateClusterOnceOperator
+from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from emr_operators import EmrAddStepOnceOperator, EmrCreateClusterOnceOperator, EmrEndClusterOperator
+
+from local_aws import LocalAws
 
 
 def create(job_flow: dict[str, Any]) -> EmrCreateClusterOnceOperator:
@@ -98,3 +102,47 @@ def test_a_step_that_is_over_is_added_anew(emr: Any, job_flow: dict[str, Any], c
         waiter.wait(ClusterId=cluster_id, StepId=first, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
 
     assert add(cluster_id, "extract", "true").execute(context) != first
+
+
+def end(cluster_id: str) -> EmrEndClusterOperator:
+    return EmrEndClusterOperator(
+        task_id="terminate_cluster",
+        job_flow_id=cluster_id,
+        region_name="eu-west-3",
+        waiter_delay=1,
+        waiter_max_attempts=20,
+        deferrable=True,
+    )
+
+
+async def first_event(deferred: TaskDeferred) -> dict[str, Any]:
+    async for event in deferred.trigger.run():
+        return event.payload
+    raise AssertionError("the trigger ended without an event")
+
+
+def test_ending_a_cluster_waits_until_it_is_gone(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
+    cluster_id = emr.run_job_flow(**job_flow)["JobFlowId"]
+    operator = end(cluster_id)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    operator.execute_complete(context, asyncio.run(first_event(deferred.value)))
+
+    assert clusters(emr) == {cluster_id: "TERMINATED"}
+
+
+def test_a_lost_cluster_has_ended_too(aws: LocalAws, emr: Any, job_flow: dict[str, Any], context: Any) -> None:
+    cluster_id = emr.run_job_flow(**job_flow)["JobFlowId"]
+    aws.faults.add(fault="cluster-lost", cluster=job_flow["Name"])
+    with pytest.raises(Exception, match="Waiter ClusterTerminated failed"):
+        emr.get_waiter("cluster_terminated").wait(ClusterId=cluster_id, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    assert clusters(emr) == {cluster_id: "TERMINATED_WITH_ERRORS"}
+
+    end(cluster_id).execute(context)
+    end(cluster_id).execute_complete(context, {"status": "error", "message": "terminated with errors"})
+
+
+def test_a_cluster_that_stays_is_an_error(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
+    cluster_id = emr.run_job_flow(**job_flow)["JobFlowId"]
+    with pytest.raises(AirflowException, match="Error terminating JobFlow"):
+        end(cluster_id).execute_complete(context, {"status": "error", "message": "it took too long"})
