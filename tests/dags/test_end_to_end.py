@@ -50,6 +50,7 @@ class Pipeline:
     """The bucket, the endpoint and Airflow, and what a person does with them."""
 
     def __init__(self, aws: LocalAws, airflow: LocalAirflow, photographs: Path, weights: Path, real: bool) -> None:
+        self.aws = aws
         session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="eu-west-3")
         self.s3 = session.client("s3", endpoint_url=aws.endpoint_url)
         self.emr = session.client("emr", endpoint_url=aws.endpoint_url)
@@ -177,13 +178,13 @@ def test_without_new_images_no_cluster_is_created(pipeline: Pipeline, first: Run
 
 def test_a_failed_step_fails_the_run_ends_the_cluster_and_publishes_nothing(pipeline: Pipeline, first: Run) -> None:
     before = pipeline.latest()
-    failed = pipeline.run(variance=0.7, spark_defaults={"spark.driver.memory": "a lot"})
+    failed = pipeline.run(variance=0.7, spark_defaults={"spark.serializer": "no.such.Serializer"})
 
     assert failed.exit_code != 0
-    assert "wait_for_export_model" in failed.started
-    assert "add_extract_features" not in failed.started
+    assert "wait_for_extract_features" in failed.started
+    assert "add_reduce_dimensions" not in failed.started
     assert "publish" not in failed.started
-    assert any("step export_model" in error and "is FAILED" in error for error in failed.errors())
+    assert any("step extract_features" in error and "is FAILED" in error for error in failed.errors())
     assert pipeline.clusters() == ["TERMINATED", "TERMINATED"]
     assert pipeline.latest() == before
 
@@ -194,7 +195,7 @@ def test_only_new_images_are_extracted_and_bad_ones_reported(pipeline: Pipeline,
     bad = write_bad_images(drawn)
     new = [file for file in sorted(drawn.glob("*/*")) if file.parent.name in {"Apple Red", "Banana", "Kiwi", "Pear"}]
     for file in new:
-        pipeline.upload(file, f"{file.parent.name}/{file.name}")
+        pipeline.upload(file, f"{file.parent.name}/new {file.name}")
     before = len(pipeline.photographs)
 
     second = pipeline.run(max_reject_share=0.6)
@@ -204,13 +205,13 @@ def test_only_new_images_are_extracted_and_bad_ones_reported(pipeline: Pipeline,
     features = pipeline.rows(f"features/run={latest['run']}/", tmp_path)
     rejects = pipeline.rows(f"rejects/run={latest['run']}/", tmp_path)
     assert sorted(row["path"].rsplit("images/")[1] for row in features) == [
-        f"{variety}/0_100.jpg" for variety in ("Apple Red", "Banana", "Kiwi", "Pear")
+        f"{variety}/new 0_100.jpg" for variety in ("Apple Red", "Banana", "Kiwi", "Pear")
     ]
     assert {row["path"].rsplit("images/")[1]: row["reason"] for row in rejects} == {
-        "Apple Red/empty.jpg": "empty",
-        "Banana/truncated.jpg": "truncated",
-        "Kiwi/notes.jpg": "not_an_image",
-        "Pear/half a header.jpg": "not_an_image",
+        "Apple Red/new empty.jpg": "empty",
+        "Banana/new truncated.jpg": "truncated",
+        "Kiwi/new notes.jpg": "not_an_image",
+        "Pear/new half a header.jpg": "truncated",
     }
     assert (latest["images"], latest["features"], latest["rejects"]) == (
         before + len(new),
@@ -222,3 +223,16 @@ def test_only_new_images_are_extracted_and_bad_ones_reported(pipeline: Pipeline,
     assert {len(row["features_pca"]) for row in pca} == {latest["components"]}
     assert set(pipeline.clusters()) == {"TERMINATED"}
     shutil.rmtree(drawn)
+
+
+@pytest.mark.parametrize("fault", ["no-capacity", "cluster-lost"])
+def test_a_cluster_that_never_works_fails_the_run_at_once(pipeline: Pipeline, first: Run, fault: str) -> None:
+    before = pipeline.latest()
+    pipeline.aws.faults.add(fault=fault, times=1)
+    failed = pipeline.run(variance=0.6)
+
+    assert failed.exit_code != 0
+    assert "publish" not in failed.started
+    assert any("TERMINATED_WITH_ERRORS" in line or "EMR job failed" in line for line in failed.log)
+    assert set(pipeline.clusters()) <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
+    assert pipeline.latest() == before
