@@ -37,6 +37,11 @@ def main() -> int:
     )
     parent = os.getppid()
     try:
+        spark.home  # noqa: B018 - better now than in the first step
+    except FileNotFoundError as error:
+        print(f"local_aws: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    try:
         aws = LocalAws(
             arguments.port,
             host=arguments.host,

@@ -74,6 +74,8 @@ class Control:
     def _add_fault(self, body: bytes) -> dict[str, Any]:
         try:
             rule = json.loads(body)
+            if not isinstance(rule, dict):
+                raise FaultError("a rule is a JSON object")
             return self._faults.add(**rule).description()
         except (FaultError, TypeError, ValueError) as error:
             raise Problem("400 Bad Request", str(error)) from None
