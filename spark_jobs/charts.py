@@ -76,13 +76,14 @@ def variance_curve(curve: Sequence[float], components: int, asked: float | None)
                 color=SOFT,
             )
         right = components > shown * 0.6
+        above = right and reached < 0.93  # where the curve leaves room
         axes.annotate(
             f"{components} components keep {reached:.1%}",
             (components, reached),
-            xytext=(-14 if right else 14, -22),
+            xytext=(-12 if right else 14, 8 if above else -22),
             textcoords="offset points",
             ha="right" if right else "left",
-            va="top",
+            va="bottom" if above else "top",
             color=ACCENT,
             fontweight="bold",
             fontsize=11,
@@ -184,7 +185,7 @@ def images_per_label(used: Mapping[str, int], unused: Mapping[str, int]) -> Figu
                 axes.barh(place, good, height=0.62, color="#6f93ad")
                 axes.barh(place, bad, left=good, height=0.62, color=ACCENT)
                 axes.text(-longest * 0.015, place, _short(name, 26), ha="right", va="center", fontsize=9)
-                count = f"{good:,}" + (f"  ({bad:,} without)" if bad else "")
+                count = f"{good:,}" + (f" ({bad:,} without)" if bad else "")
                 axes.text(good + bad + longest * 0.015, place, count, va="center", fontsize=8.5, color=SOFT)
         gap = {1: 0.24, 2: 0.165, 3: 0.155}[columns]
         figure.subplots_adjust(left=gap, right=0.995, bottom=0.02, top=0.98, wspace=gap * columns * 1.25)
@@ -202,15 +203,21 @@ def colors(count: int) -> list[str]:
 
 
 def svg(figure: Figure) -> str:
-    """Return a figure as an SVG element for a page: no XML prologue, no fixed size, no date."""
+    """Return a figure as an SVG element for a page: no XML prologue, no fixed size, no date.
+
+    Text stays text. Outlined, it would be drawn as shapes; the page outlines it instead.
+    """
+    outlined = {text: text.get_path_effects() for text in figure.findobj(Text)}
+    for text in outlined:
+        text.set_path_effects([])
     stream = io.StringIO()
     with mpl.rc_context(_STYLE):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    element = stream.getvalue()
-    element = element[element.index("<svg") :]
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", element, count=1), count=1
-    )
+    for text, effects in outlined.items():
+        text.set_path_effects(effects)
+    drawing = stream.getvalue()
+    opening, rest = drawing[drawing.index("<svg") :].split(">", 1)
+    return re.sub(r' (width|height)="[^"]*"', "", opening) + ">" + rest
 
 
 def png(figure: Figure) -> bytes:

@@ -158,10 +158,9 @@ def checked(moments: Moments) -> Moments:
         JobError: some were; names the images.
     """
     if moments.unusable:
-        raise JobError(
-            f"NaN, infinite, missing or not {FEATURE_COUNT} features in {moments.unusable} of {moments.count + moments.unusable} images: "
-            + ", ".join(moments.unusable_paths)
-        )
+        images = f"{moments.unusable} of {moments.count + moments.unusable} images"
+        examples = ", ".join(moments.unusable_paths)
+        raise JobError(f"NaN, infinite, missing or not {FEATURE_COUNT} features in {images}: {examples}")
     return moments
 
 

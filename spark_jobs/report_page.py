@@ -23,7 +23,7 @@ def page(
         each_label: PNG, the scatter once per label.
     """
     parts = {
-        "title": escape(report["run"] or "Fruit features"),
+        "title": "Fruit features" + (f" · {escape(report['run'])}" if report["run"] else ""),
         "subtitle": _subtitle(report),
         "tiles": "".join(_tile(*tile) for tile in _tiles(report)),
         "variance_text": _variance_text(report),
@@ -192,6 +192,7 @@ h3 { margin: 22px 0 8px; font-size: 15px; }
 section > p { margin: 0 0 14px; max-width: 76ch; color: var(--soft); }
 svg, img { display: block; width: 100%; height: auto; }
 svg text { font-family: system-ui, "Segoe UI", Helvetica, Arial, "DejaVu Sans", sans-serif !important; }
+g[id^=name-] text { paint-order: stroke; stroke: #fff; stroke-width: 3px; stroke-linejoin: round; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }
 .chips { display: flex; flex-wrap: wrap; gap: 5px; margin-top: 14px; }
 .chips button { display: inline-flex; align-items: center; gap: 6px; border: 1px solid var(--line); border-radius: 99px;
