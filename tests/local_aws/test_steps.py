@@ -22,11 +22,11 @@ def cluster(cluster_api: Emr) -> str:
 
 def alive(marker: str) -> list[psutil.Process]:
     """Processes whose command line has the marker."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        if marker in " ".join(process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "status"])
+        if marker in " ".join(process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
 
 
 # ---------------------------------------------------------------------- states and logs
