@@ -45,7 +45,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--max-reject-share", type=_share, default=0.05, help="fail if a larger share cannot be used (default 0.05)"
     )
-    parser.add_argument("--staging", help="folder for results on their way (default: _staging/ beside --features)")
+    parser.add_argument("--staging", help="folder for results on their way (default: beside --features)")
     parser.add_argument("--progress", help="JSON document to keep up to date while the job runs")
     return parser.parse_args(argv)
 
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     spark = spark_session("extract_features", SETTINGS)
     total = schemas.check_files(manifest_uri, schemas.MANIFEST, "manifest")
     manifest = schemas.read_files(spark, manifest_uri, schemas.MANIFEST)
-    with staged(storage.normalize(options.staging or f"{folder}/_staging/{name}")) as staging:
+    with staged(storage.normalize(options.staging or f"{folder}/_staging-{name}")) as staging:
         extract(spark, manifest, total, model, staging, options.progress and storage.normalize(options.progress))
         rejected = part(schemas.read_files(spark, staging, extraction.OUTCOMES), total, features, rejects)
     check_rejects(schemas.read_files(spark, rejects, schemas.REJECTS), rejected, total, options.max_reject_share)

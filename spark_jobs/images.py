@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, WebPImagePlugin  # noqa: F401 - not among Pillow's first few
 
 from spark_jobs.rejects import Reason, Rejected
 
@@ -14,14 +14,15 @@ from spark_jobs.rejects import Reason, Rejected
 # and what a worker can hold. Dimensions are known before anything is decoded.
 MAX_PIXELS = 50_000_000
 
-# What browsers and cameras write. Each further format is more C code that reads strangers' bytes.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF")
+# What browsers and cameras write; a JPEG may hold more pictures (MPO). Each further format is more C code that reads
+# strangers' bytes.
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"GIF87a": "GIF",
     b"GIF89a": "GIF",
     b"BM": "BMP",
+    b"RIFF": "WEBP",
 }
 _UNSUPPORTED_MAGIC = {
     b"II*\x00": "TIFF",
@@ -35,8 +36,8 @@ _UNSUPPORTED_MAGIC = {
 }
 _ORIENTATION = 0x0112  # EXIF tag
 
-# Raised by Pillow itself at twice its limit, or logged; the limit here is stricter and checked on every image.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow warns of each damaged EXIF block and of large images, without naming the file: rejects do that.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,9 @@ def decode(content: bytes, size: int) -> Decoded:
     Raises:
         Rejected: `content` gives no image; nothing else is ever raised.
     """
-    if not content:
-        raise Rejected(Reason.EMPTY, "0 bytes")
+    known = _format(content)
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=(known,)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Rejected(
                     Reason.TOO_LARGE, f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS} in all"
@@ -84,7 +84,7 @@ def decode(content: bytes, size: int) -> Decoded:
     except Image.DecompressionBombError as error:
         raise Rejected(Reason.TOO_LARGE, str(error)) from error
     except Exception as error:  # Pillow's decoders raise anything on damaged files
-        raise _rejected(content, error) from error
+        raise _rejected(known, content, error) from error
     return Decoded(pixels, width, height)
 
 
@@ -107,26 +107,26 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _rejected(content: bytes, error: Exception) -> Rejected:
+def _rejected(known: str, content: bytes, error: Exception) -> Rejected:
     """Tell apart what Pillow reports in one exception or another from version to version."""
-    detail = f"{type(error).__name__}: {error}" if not isinstance(error, UnidentifiedImageError) else ""
-    known = _known_format(content)
-    if not known:
-        if name := _unsupported_format(content):
-            return Rejected(Reason.UNSUPPORTED, f"{name}; read are {', '.join(_FORMATS)}")
-        return Rejected(Reason.NOT_AN_IMAGE, detail or f"begins with {content[:16]!r}")
-    if isinstance(error, EOFError | UnidentifiedImageError) or "truncated" in str(error).lower():
-        return Rejected(Reason.TRUNCATED, detail or f"{known} that ends within its header, after {len(content)} bytes")
-    return Rejected(Reason.CORRUPT, detail)
+    if isinstance(error, UnidentifiedImageError):
+        return Rejected(Reason.TRUNCATED, f"{known} that ends or breaks within its header")
+    truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
+    if known == "WEBP":  # its decoder does not say; the header tells the length
+        truncated |= int.from_bytes(content[4:8], "little") + 8 > len(content)
+    return Rejected(Reason.TRUNCATED if truncated else Reason.CORRUPT, f"{known}: {type(error).__name__}: {error}")
 
 
-def _known_format(content: bytes) -> str | None:
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "WebP"
-    return next((name for magic, name in _MAGIC.items() if content.startswith(magic)), None)
-
-
-def _unsupported_format(content: bytes) -> str | None:
+def _format(content: bytes) -> str:
+    """Return what the first bytes say the image is."""
+    if not content:
+        raise Rejected(Reason.EMPTY, "0 bytes")
+    known = next((name for magic, name in _MAGIC.items() if content.startswith(magic)), None)
+    if known and (known != "WEBP" or content[8:12] == b"WEBP"):
+        return known
     if content[4:8] == b"ftyp":
-        return "HEIC, AVIF or another ISO media file"
-    return next((name for magic, name in _UNSUPPORTED_MAGIC.items() if content.startswith(magic)), None)
+        raise Rejected(Reason.UNSUPPORTED, "HEIC, AVIF or another ISO media file")
+    for magic, name in _UNSUPPORTED_MAGIC.items():
+        if content.startswith(magic):
+            raise Rejected(Reason.UNSUPPORTED, f"{name}; read are {', '.join(dict.fromkeys(_MAGIC.values()))}")
+    raise Rejected(Reason.NOT_AN_IMAGE, f"begins with {content[:16]!r}")

@@ -20,7 +20,7 @@ WINDOW_IMAGES = 64
 WINDOW_BYTES = 32_000_000
 CONCURRENCY = 32
 
-_ATTEMPTS = 3  # for a body that breaks off; the S3 client retries the request itself
+_ATTEMPTS = 3  # at a body that breaks off; the S3 client retries requests itself
 _FILE_ETAG = re.compile(r"[0-9a-f]{12,}-[0-9a-f]+")
 
 
@@ -172,27 +172,34 @@ async def _gather(fs: Any, sources: Sequence[Source]) -> list[Content]:
 
 
 async def _read_object(client: Any, source: Source) -> Content:
-    """Read one object with one GET; the client itself retries what it knows to be temporary."""
+    """Read one object with one GET; only a body that breaks off is asked for again here, the client does the rest."""
     bucket, _, key = source.path.partition("://")[2].partition("/")
-    for attempt in range(1, _ATTEMPTS + 1):
+    failure: Content = Rejected(Reason.READ_ERROR, "not tried")
+    for attempt in range(_ATTEMPTS):
+        await asyncio.sleep(0.2 * attempt)
         try:
             _check_size(source.size or 0)
             response = await client.get_object(Bucket=bucket, Key=key)
-            async with response["Body"] as body:
-                _check_size(response["ContentLength"])
-                found = response.get("ETag", "").strip('"')
-                expected = (source.etag or "").strip('"')
-                if expected and found != expected:
-                    raise Rejected(Reason.CHANGED, f"ETag was {expected} when listed, is {found}")
-                return await body.read()
         except Rejected as rejected:
             return rejected
         except Exception as error:  # one image must not end the run  # noqa: BLE001
+            return _s3_rejected(error)
+        try:
+            async with response["Body"] as body:
+                _check_object(source, response)
+                return await body.read()
+        except Rejected as rejected:
+            return rejected
+        except Exception as error:  # likewise  # noqa: BLE001
             failure = _s3_rejected(error)
-            if failure.reason not in (Reason.READ_TIMEOUT, Reason.READ_ERROR) or attempt == _ATTEMPTS:
-                return failure
-            await asyncio.sleep(0.2 * 2**attempt)
-    raise AssertionError("unreachable")
+    return failure
+
+
+def _check_object(source: Source, response: dict[str, Any]) -> None:
+    _check_size(response["ContentLength"])
+    found, expected = response.get("ETag", "").strip('"'), (source.etag or "").strip('"')
+    if expected and found != expected:
+        raise Rejected(Reason.CHANGED, f"ETag was {expected} when listed, is {found}")
 
 
 def _s3_rejected(error: Exception) -> Rejected:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import pyarrow as pa
-from pyarrow import dataset
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -79,6 +78,8 @@ def check_files(uri: str, schema: pa.Schema, name: str) -> int:
     Raises:
         JobError: it cannot be read, or a column is missing or has another type.
     """
+    from pyarrow import dataset  # it imports pandas, which executors never need
+
     fs, path = storage.filesystem(uri)
     try:
         files = [path] if fs.isfile(path) else sorted(file for file in fs.find(path) if _is_data(file[len(path) :]))

@@ -17,7 +17,7 @@ _S3_OPTIONS: dict[str, Any] = {
     "use_listings_cache": False,
     "config_kwargs": {
         "connect_timeout": 10,
-        "read_timeout": 30,
+        "read_timeout": 20,
         "retries": {"mode": "standard", "max_attempts": 4},
         "max_pool_connections": 64,
     },
