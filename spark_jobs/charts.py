@@ -21,9 +21,10 @@ from matplotlib.transforms import Bbox
 from spark_jobs.moments import Floats
 
 INK, SOFT, FAINT, ACCENT, WARN = "#22303c", "#6b7885", "#e3e8ec", "#c2410c", "#b0b9c1"
-# Far enough apart for up to ten labels; more get evenly spread hues.
+# Far enough apart for up to sixteen labels; more get evenly spread hues.
 _FEW_COLORS = (
-    "#d1495b", "#2e7dba", "#4f9d4f", "#e08e1b", "#7b5ea7", "#1aa6a6", "#a8577e", "#8c6d31", "#5b6b7a", "#a3b018",
+    "#d1495b", "#2e7dba", "#4f9d4f", "#e08e1b", "#7b5ea7", "#1aa6a6", "#8c6d31", "#d873b0",
+    "#5b6b7a", "#a3b018", "#1f3f77", "#7a1f3d", "#11603f", "#5cb8e6", "#e8745c", "#b79ad6",
 )  # fmt: skip
 
 _STYLE: Any = {
@@ -132,7 +133,7 @@ def each_label(points: Floats, labels: Sequence[str]) -> Figure:
     """
     names = sorted(set(labels))
     chosen = np.asarray(labels)
-    across = 4 if len(names) <= 8 else 8 if len(names) <= 64 else 11
+    across = 4 if len(names) <= 8 else 6 if len(names) <= 24 else 8 if len(names) <= 64 else 11
     down = math.ceil(len(names) / across)
     edges, shadow = _shadow(points)
     with mpl.rc_context(_STYLE):

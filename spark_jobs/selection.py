@@ -84,6 +84,8 @@ def counting(features: DataFrame, inventory: DataFrame) -> DataFrame:
         .where(F.col("listed").isNull() | (F.col("copy") > 1))
         .select(*_ROW)
     )
+    if surplus.isEmpty():
+        return features
     return (
         features.withColumn("file", F.col("_metadata.file_path"))
         .withColumn("row", F.col("_metadata.row_index"))

@@ -75,16 +75,19 @@ def test_one_folder_without_runs_is_read_too(spark: SparkSession, features: Feat
     assert counted(counting(one, inventory(spark, ("a", "1", "Fig")))) == [("a", "1", 0.0)]
 
 
-def test_the_features_are_neither_shuffled_nor_read_again(spark: SparkSession, features: Features) -> None:
-    features.run("1", [("a", "1")])
-    plan = (
-        counting(features.read(), inventory(spark, ("a", "1", "Fig")))._jdf.queryExecution().executedPlan().toString()
-    )
+@pytest.mark.parametrize("images", [[("a", "1")], [("a", "1"), ("gone", "1")]], ids=["all count", "not all count"])
+def test_the_features_are_read_once_and_never_shuffled(
+    spark: SparkSession, features: Features, images: list[tuple[str, str]]
+) -> None:
+    features.run("1", images)
+    chosen = counting(features.read(), inventory(spark, ("a", "1", "Fig")))
+    plan = chosen._jdf.queryExecution().executedPlan().toString()
     scans = [line for line in plan.splitlines() if "FileScan parquet" in line and "features#" in line]
     assert len(scans) == 1
     exchanges = [line for line in plan.splitlines() if "Exchange" in line]
-    assert exchanges, "the keys are matched by a join"
     assert not [line for line in exchanges if "features" in line]
+    assert ("Join" in plan) == (len(images) > 1)
+    assert counted(chosen) == [("a", "1", 0.0)]
 
 
 @pytest.mark.parametrize(("asked", "expected"), [("net", "net"), ("other", "other"), (None, None)])

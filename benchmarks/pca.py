@@ -1,0 +1,219 @@
+"""From stored features to a fitted model, and from there to vectors, against Spark ML doing the same.
+
+python -m benchmarks.pca                  20,000 rows against Spark ML
+python -m benchmarks.pca --scale 200000   one line of the table of sizes, with the driver's memory
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.ml import PipelineModel
+from pyspark.ml.feature import PCA, StandardScaler
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from spark_jobs.moments import feature_moments
+from spark_jobs.pca import Fit, fit, project
+from spark_jobs.reduce_dimensions import SETTINGS, write_vectors
+from spark_jobs.schemas import FEATURE_COUNT, FEATURES
+from spark_jobs.sessions import spark_session
+
+REPOSITORY = Path(__file__).parents[1]
+ROWS = 20_000
+VARIANCE = 0.8
+ROWS_PER_FILE = 10_000
+
+
+def measure(folder: Path, rows: int = ROWS) -> dict[str, float]:
+    """Return seconds of both, and how many times faster this project is: `pca_ratio` and `project_ratio`."""
+    stored, warm = str(folder / "features"), str(folder / "warm")
+    write_features(Path(stored), rows)
+    write_features(Path(warm), 400)
+    local = {"spark.master": "local[2]", "spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1"}
+    spark = spark_session("benchmark", SETTINGS | local)
+
+    # Both meet a JVM that has compiled their code and workers that have imported theirs.
+    ours_into(spark, warm, ours_fit(spark, warm), folder / "w1")
+    theirs_into(spark, warm, theirs_fit(spark, warm)[0], folder / "w2")
+
+    found, fit_seconds = median_of(3, lambda: ours_fit(spark, stored))
+    (model, components), their_fit_seconds = median_of(1, lambda: theirs_fit(spark, stored))
+    assert components == found.pca.size, (components, found.pca.size)
+    _, project_seconds = median_of(3, lambda: ours_into(spark, stored, found, folder / "ours"))
+    _, their_project_seconds = median_of(3, lambda: theirs_into(spark, stored, model, folder / "theirs"))
+    spark.stop()
+    return {
+        "rows": rows,
+        "components": components,
+        "pca_seconds": round(fit_seconds, 2),
+        "pca_spark_ml_seconds": round(their_fit_seconds, 2),
+        "pca_ratio": round(their_fit_seconds / fit_seconds, 2),
+        "project_seconds": round(project_seconds, 2),
+        "project_spark_ml_seconds": round(their_project_seconds, 2),
+        "project_ratio": round(their_project_seconds / project_seconds, 2),
+    }
+
+
+def ours_fit(spark: SparkSession, uri: str) -> Fit:
+    return fit(feature_moments(spark.read.parquet(uri), FEATURE_COUNT), VARIANCE)
+
+
+def theirs_fit(spark: SparkSession, uri: str) -> tuple[PipelineModel, int]:
+    """StandardScaler, PCA with all components to find how many are needed, PCA with as many: the original notebook."""
+    features = as_vectors(spark, uri)
+    scaler = StandardScaler(inputCol="vector", outputCol="scaled", withMean=True, withStd=True).fit(features)
+    scaled = scaler.transform(features)
+    everything = PCA(k=FEATURE_COUNT, inputCol="scaled", outputCol="features_pca").fit(scaled)
+    components = int(np.searchsorted(np.cumsum(everything.explainedVariance.toArray()), VARIANCE)) + 1
+    return PipelineModel(
+        [scaler, PCA(k=components, inputCol="scaled", outputCol="features_pca").fit(scaled)]
+    ), components
+
+
+def ours_into(spark: SparkSession, uri: str, found: Fit, output: Path) -> None:
+    vectors = project(spark.read.parquet(uri), found.pca)
+    write_vectors(vectors, ROWS, found.pca.size, str(output))
+
+
+def theirs_into(spark: SparkSession, uri: str, model: PipelineModel, output: Path) -> None:
+    vectors = model.transform(as_vectors(spark, uri))
+    written = vectors.select("path", "label", vector_to_array(F.col("features_pca"), "float32").alias("features_pca"))
+    written.write.mode("overwrite").parquet(str(output))
+
+
+def as_vectors(spark: SparkSession, uri: str) -> DataFrame:
+    return spark.read.parquet(uri).withColumn("vector", array_to_vector(F.col("features")))
+
+
+def median_of(times: int, call: Callable[[], Any]) -> tuple[Any, float]:
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - start)
+    return result, statistics.median(seconds)
+
+
+def write_features(folder: Path, rows: int) -> None:
+    """Write `rows` x 1280 features with the spectrum of a network's: a few strong directions, zeros where it is silent."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    strength = np.geomspace(1.0, 0.05, 200, dtype=np.float32)[:, np.newaxis]
+    directions = generator.normal(size=(200, FEATURE_COUNT)).astype(np.float32) * strength
+    for number, start in enumerate(range(0, rows, ROWS_PER_FILE)):
+        count = min(ROWS_PER_FILE, rows - start)
+        signal = generator.normal(size=(count, 200)).astype(np.float32) @ directions
+        values = np.maximum(signal + generator.normal(size=(count, FEATURE_COUNT)).astype(np.float32), 0).ravel()
+        offsets = np.arange(0, count * FEATURE_COUNT + 1, FEATURE_COUNT, dtype=np.int32)
+        numbers = range(start, start + count)
+        columns = {
+            "path": [f"s3://fruits/images/Variety {number % 131:03}/{number}.jpg" for number in numbers],
+            "label": [f"Variety {number % 131:03}" for number in numbers],
+            "etag": [f"{number:032x}" for number in numbers],
+            "size": [4000] * count,
+            "model_id": ["network"] * count,
+            "width": [100] * count,
+            "height": [100] * count,
+            "features": pa.ListArray.from_arrays(offsets, values),
+        }
+        table = pa.table([pa.array(columns[field.name], field.type) for field in FEATURES], schema=FEATURES)
+        pq.write_table(table, folder / f"part-{number:05}.parquet", compression="zstd", row_group_size=2500)
+
+
+def scale(rows: int) -> dict[str, float]:
+    """Return how long a fit takes on a cluster whose executors are processes of their own, and what it costs its driver."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_features(Path(folder) / "features", rows)
+        cluster = ["--master", "local-cluster[2,1,1024]", "--driver-memory", "512m", "--conf", "spark.ui.enabled=false"]
+        cluster += ["--conf", "spark.driver.bindAddress=127.0.0.1", "--conf", "spark.driver.host=127.0.0.1"]
+        cluster += ["--conf", f"spark.executorEnv.PYTHONPATH={REPOSITORY}"]
+        submit = [
+            str(Path(sys.executable).with_name("spark-submit")),
+            *cluster,
+            __file__,
+            "--driver",
+            f"{folder}/features",
+        ]
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYSPARK_PYTHON": sys.executable}
+        environment |= {"SPARK_LOCAL_IP": "127.0.0.1"}
+        done = subprocess.run(submit, env=environment, check=True, capture_output=True, text=True, cwd=folder)
+    return {"rows": rows, **json.loads(done.stdout.strip().splitlines()[-1])}
+
+
+def drive(uri: str) -> dict[str, float]:
+    """Fit once cold and once warm in this driver; return times and memory."""
+    spark = spark_session("benchmark", SETTINGS)
+    features = spark.read.parquet(uri)
+    rows = features.count()
+    partitions = features.rdd.getNumPartitions()
+    _, cold = median_of(1, lambda: ours_fit(spark, uri))
+    _, warm = median_of(3, lambda: ours_fit(spark, uri))
+    shuffled, tasks = shuffle_written(spark, uri)
+    jvm: Any = spark.sparkContext._jvm
+    status = Path(f"/proc/{jvm.java.lang.ProcessHandle.current().pid()}/status").read_text()
+    java_peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
+    found = {
+        "partitions": partitions,
+        "first_seconds": round(cold, 2),
+        "seconds": round(warm, 2),
+        "microseconds_per_row": round(1e6 * warm / rows, 1),
+        "driver_python_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "driver_java_mb": round(java_peak / 1024),
+        "shuffled_partitions": tasks,
+        "shuffle_mb_per_partition": round(shuffled / tasks / 1e6, 2),
+    }
+    spark.stop()
+    return found
+
+
+def shuffle_written(spark: SparkSession, uri: str) -> tuple[int, int]:
+    """Return the bytes that a fit of many partitions shuffles, and how many partitions there were."""
+    spark.conf.set("spark.sql.files.maxPartitionBytes", str(4 * 2**20))
+    features = spark.read.parquet(uri)
+    before = _stages(spark)
+    feature_moments(features, FEATURE_COUNT)
+    written = sum(size for stage, size in _stages(spark).items() if stage not in before)
+    return written, features.select("path", "features").rdd.getNumPartitions()
+
+
+def _stages(spark: SparkSession) -> dict[int, int]:
+    """Shuffle bytes written by stage, from what Spark's own pages show."""
+    context: Any = spark.sparkContext
+    none = context._jvm.java.util.ArrayList()
+    quantiles = context._gateway.new_array(context._jvm.double, 0)
+    stages = context._jsc.sc().statusStore().stageList(None, False, False, quantiles, none)
+    return {stages.apply(number).stageId(): stages.apply(number).shuffleWriteBytes() for number in range(stages.size())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=int, metavar="ROWS")
+    parser.add_argument("--driver", metavar="URI", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.driver:
+        found = drive(arguments.driver)
+    elif arguments.scale:
+        found = scale(arguments.scale)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(Path(folder))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
