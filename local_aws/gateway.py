@@ -20,6 +20,7 @@ from local_aws.emr.service import EmrService
 from local_aws.faults import Faults
 from local_aws.http_server import ConnectionDropped
 from local_aws.objects import Objects
+from local_aws.reads import plain_object
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -81,7 +82,11 @@ class Gateway:
         if drop and not drop.fields["after_bytes"]:
             raise ConnectionDropped
         with self._objects.lock:
-            answered, body = _collect(partial(self._aws, application=self._moto_s3), environ)
+            plain = plain_object(self._objects, environ, victim["bucket"], victim["key"])
+            if plain:
+                answered, body = ("200 OK", plain[0]), plain[1]
+            else:
+                answered, body = _collect(partial(self._aws, application=self._moto_s3), environ)
             if environ["REQUEST_METHOD"] in CHANGING_METHODS and answered[0].startswith("2"):
                 self._objects.changed(victim["bucket"], victim["key"])
         if drop:

@@ -23,6 +23,7 @@ def local_aws_server() -> Iterator[LocalAws]:
 @pytest.fixture
 def local_aws(local_aws_server: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
     """The endpoint, empty and without faults, and the environment of AWS clients pointing at it."""
+    local_aws_server.reset()
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

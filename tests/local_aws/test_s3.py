@@ -13,9 +13,10 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local_aws import LocalAws
+from local_aws import LocalAws, gateway
 from tests.local_aws.conftest import client, error
 
+MOTO_ONLY = {"date", "server", "x-amzn-requestid", "x-amz-request-id", "access-control-allow-origin"}
 NAME = "images/Apple Pink Lady/r_1 100% é+=&'\"#?.jpg"
 
 
@@ -54,6 +55,26 @@ def test_a_missing_bucket_and_a_missing_key(s3: Any) -> None:
     with pytest.raises(ClientError) as raised:
         s3.get_object(Bucket="data", Key="nothing")
     assert error(raised)[0] == "NoSuchKey"
+
+
+def test_a_plain_read_is_what_moto_would_answer(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short way past moto gives the same headers and body as the long one."""
+    s3.put_object(Bucket="data", Key=NAME, Body=b"xyz", ContentType="image/jpeg", Metadata={"a_b": "c"}, Tagging="x=y")
+    s3.put_object(Bucket="data", Key="no checksum", Body=b"")
+
+    def answers() -> list[tuple[dict[str, str], bytes]]:
+        found = [s3.get_object(Bucket="data", Key=key) for key in (NAME, "no checksum")]
+        return [
+            (
+                {k: v for k, v in one["ResponseMetadata"]["HTTPHeaders"].items() if k not in MOTO_ONLY},
+                one["Body"].read(),
+            )
+            for one in found
+        ]
+
+    short = answers()
+    monkeypatch.setattr(gateway, "plain_object", lambda *_: None)
+    assert short == answers()
 
 
 def test_one_connection_serves_many_requests(local_aws: LocalAws, s3: Any) -> None:
