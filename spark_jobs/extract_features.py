@@ -130,12 +130,14 @@ def check_rejects(rejects: DataFrame, rejected: int, total: int, max_share: floa
 
 
 @contextlib.contextmanager
-def staged(uri: str) -> Iterator[str]:
-    """Give a folder that is gone afterwards, whatever happens."""
+def staged(folder: str) -> Iterator[str]:
+    """Give a place in `folder` that is gone afterwards, whatever happens, and the folder with it if nothing else is there."""
+    rows = storage.join(folder, "rows")
     try:
-        yield uri
+        yield rows
     finally:
-        storage.delete(uri)
+        storage.delete(rows)
+        storage.delete_empty_folder(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

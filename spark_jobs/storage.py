@@ -116,3 +116,10 @@ def delete(uri: str) -> None:
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
+
+
+def delete_empty_folder(uri: str) -> None:
+    """Delete the folder `uri` if nothing is in it; S3 has no empty folders."""
+    fs, path = filesystem(uri)
+    if fs.isdir(path) and not fs.ls(path):
+        fs.rm(path, recursive=True)
