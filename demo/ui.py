@@ -51,9 +51,10 @@ def main() -> int:
             **airflow.environment,
             "AIRFLOW__API__HOST": arguments.host,
             "AIRFLOW__API__PORT": arguments.port,
+            "AIRFLOW__API__BASE_URL": f"http://localhost:{arguments.port}",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://localhost:{arguments.port}/execution/",
             # Nobody but this machine reaches it, so nobody has to log in.
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "FRUITS_BUCKET": BUCKET,
             "FRUITS_WEIGHTS": weights,
         }
