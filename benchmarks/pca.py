@@ -44,7 +44,8 @@ def measure(folder: Path, rows: int = ROWS) -> dict[str, float]:
     stored, warm = str(folder / "features"), str(folder / "warm")
     write_features(Path(stored), rows)
     write_features(Path(warm), 400)
-    local = {"spark.master": "local[2]", "spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1"}
+    os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(REPOSITORY)}
+    local = {"spark.master": "local[2]", "spark.ui.enabled": "false"}
     spark = spark_session("benchmark", SETTINGS | local)
 
     # Both meet a JVM that has compiled their code and workers that have imported theirs.
@@ -58,8 +59,8 @@ def measure(folder: Path, rows: int = ROWS) -> dict[str, float]:
     _, their_project_seconds = median_of(3, lambda: theirs_into(spark, stored, model, folder / "theirs"))
     spark.stop()
     return {
-        "rows": rows,
-        "components": components,
+        "pca_rows": rows,
+        "pca_components": components,
         "pca_seconds": round(fit_seconds, 2),
         "pca_spark_ml_seconds": round(their_fit_seconds, 2),
         "pca_ratio": round(their_fit_seconds / fit_seconds, 2),
@@ -113,12 +114,13 @@ def write_features(folder: Path, rows: int) -> None:
     """Write `rows` x 1280 features with the spectrum of a network's: a few strong directions, zeros where it is silent."""
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
-    strength = np.geomspace(1.0, 0.05, 200, dtype=np.float32)[:, np.newaxis]
-    directions = generator.normal(size=(200, FEATURE_COUNT)).astype(np.float32) * strength
+    strength = np.geomspace(1.0, 0.05, 40, dtype=np.float32)[:, np.newaxis]
+    directions = generator.normal(size=(40, FEATURE_COUNT)).astype(np.float32) * strength
     for number, start in enumerate(range(0, rows, ROWS_PER_FILE)):
         count = min(ROWS_PER_FILE, rows - start)
-        signal = generator.normal(size=(count, 200)).astype(np.float32) @ directions
-        values = np.maximum(signal + generator.normal(size=(count, FEATURE_COUNT)).astype(np.float32), 0).ravel()
+        signal = generator.normal(size=(count, 40)).astype(np.float32) @ directions
+        noise = generator.normal(scale=0.3, size=(count, FEATURE_COUNT)).astype(np.float32)
+        values = np.maximum(signal + noise, 0).ravel()
         offsets = np.arange(0, count * FEATURE_COUNT + 1, FEATURE_COUNT, dtype=np.int32)
         numbers = range(start, start + count)
         columns = {

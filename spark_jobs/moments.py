@@ -1,14 +1,17 @@
-"""Count, mean, scatter matrix, minimum and maximum of every feature, from one distributed pass.
+"""Count, mean and scatter matrix of the features, from one distributed pass.
 
 Each partition multiplies its rows in blocks (BLAS `dsyrk` behind numpy's `rows.T @ rows`) around the block's own mean
 and merges blocks by the pairwise update of Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for
 computing sample variances" (1979), eq. 2.1; partitions merge by the same update, in a tree. Everything is float64, and
 nothing is ever squared before it is centered, so means a million times the deviation cost no digits that matter.
+
+A feature that has the same float32 value everywhere gets a scatter of exactly 0: up to 2^29 such values add up without
+rounding in float64, so their mean is that value. "Constant" therefore needs no threshold.
 """
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -33,8 +36,6 @@ class Moments:
         count: rows, without the unusable ones.
         mean: (d,).
         scatter: (d, d), the sum over rows of (row - mean)(row - mean)^T.
-        low: (d,), the smallest values; a feature is constant where `low == high`, which rounding cannot blur.
-        high: (d,), the largest values.
         unusable: rows left out because a feature is NaN, infinite or missing, or because there are more or fewer.
         unusable_paths: the paths of up to `EXAMPLES` of them.
     """
@@ -42,8 +43,6 @@ class Moments:
     count: int
     mean: Floats
     scatter: Floats
-    low: Floats
-    high: Floats
     unusable: int = 0
     unusable_paths: tuple[str, ...] = ()
 
@@ -52,13 +51,12 @@ class Moments:
         """Return the moments of `rows`, (n, d) finite float64 with n >= 1."""
         mean = rows.mean(axis=0)
         centered = rows - mean
-        return cls(len(rows), mean, centered.T @ centered, rows.min(axis=0), rows.max(axis=0))
+        return cls(len(rows), mean, centered.T @ centered)
 
     @classmethod
     def none(cls, features: int) -> Self:
         """Return the moments of no rows, which merge with any others."""
-        zeros, infinite = np.zeros(features), np.full(features, np.inf)
-        return cls(0, zeros, np.zeros((features, features)), infinite, -infinite)
+        return cls(0, np.zeros(features), np.zeros((features, features)))
 
     def merge(self, other: Self) -> Self:
         """Return the moments of the rows of both."""
@@ -72,8 +70,6 @@ class Moments:
             count,
             self.mean + apart * share,
             scatter,
-            np.minimum(self.low, other.low),
-            np.maximum(self.high, other.high),
             self.unusable + other.unusable,
             (self.unusable_paths + other.unusable_paths)[:EXAMPLES],
         )
@@ -81,13 +77,12 @@ class Moments:
     @property
     def constant(self) -> npt.NDArray[np.bool_]:
         """Which features have the same value in every row, (d,)."""
-        return self.low == self.high
+        return np.diagonal(self.scatter) == 0
 
     @property
     def deviation(self) -> Floats:
         """Sample standard deviations (n - 1), (d,); exactly 0 where constant."""
-        variance = np.diagonal(self.scatter) / max(self.count - 1, 1)
-        return np.where(self.constant, 0.0, np.sqrt(variance))
+        return np.sqrt(np.diagonal(self.scatter) / max(self.count - 1, 1))
 
 
 def feature_moments(features: DataFrame, width: int) -> Moments:
@@ -123,7 +118,11 @@ def batch_moments(batches: Iterable[pa.RecordBatch], width: int) -> Moments:
             finite = np.isfinite(rows).all(axis=1)
             if not finite.all():
                 paths = block.column("path").filter(pa.array(~finite)).to_pylist()
-                total = total.merge(_unusable(paths, width))
+                total = replace(
+                    total,
+                    unusable=total.unusable + len(paths),
+                    unusable_paths=(*total.unusable_paths, *paths)[:EXAMPLES],
+                )
                 rows = rows[finite]
             if len(rows):
                 total = total.merge(Moments.of(rows))
@@ -140,20 +139,14 @@ def matrix(column: pa.ListArray, width: int) -> Floats:
     return values.astype(np.float64).reshape(-1, width)
 
 
-def _unusable(paths: list[str], width: int) -> Moments:
-    none = Moments.none(width)
-    return Moments(0, none.mean, none.scatter, none.low, none.high, len(paths), tuple(paths[:EXAMPLES]))
-
-
-_PARTIAL = (
-    "count bigint, mean binary, scatter binary, low binary, high binary, unusable bigint, unusable_paths array<string>"
-)
+_PARTIAL = "count bigint, mean binary, scatter binary, unusable bigint, unusable_paths array<string>"
 
 
 def _to_batch(moments: Moments) -> pa.RecordBatch:
     columns = {
         "count": pa.array([moments.count], pa.int64()),
-        **{name: pa.array([getattr(moments, name).tobytes()]) for name in ("mean", "scatter", "low", "high")},
+        "mean": pa.array([moments.mean.tobytes()]),
+        "scatter": pa.array([moments.scatter.tobytes()]),
         "unusable": pa.array([moments.unusable], pa.int64()),
         "unusable_paths": pa.array([list(moments.unusable_paths)], pa.list_(pa.string())),
     }
@@ -161,13 +154,6 @@ def _to_batch(moments: Moments) -> pa.RecordBatch:
 
 
 def _from_row(row: Row) -> Moments:
-    mean, scatter, low, high = (np.frombuffer(row[name]) for name in ("mean", "scatter", "low", "high"))
-    return Moments(
-        row["count"],
-        mean,
-        scatter.reshape(len(mean), len(mean)),
-        low,
-        high,
-        row["unusable"],
-        tuple(row["unusable_paths"]),
-    )
+    mean, scatter = np.frombuffer(row["mean"]), np.frombuffer(row["scatter"])
+    examples = tuple(row["unusable_paths"])
+    return Moments(row["count"], mean, scatter.reshape(len(mean), len(mean)), row["unusable"], examples)

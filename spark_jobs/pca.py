@@ -111,9 +111,7 @@ def explained_share(moments: Moments, pca: Pca) -> float | None:
 def correlation(moments: Moments, varying: np.ndarray) -> Floats:
     """Return the correlation matrix of the features at the indices `varying`."""
     deviation = np.sqrt(np.diagonal(moments.scatter)[varying])
-    matrix = moments.scatter[np.ix_(varying, varying)] / np.outer(deviation, deviation)
-    np.fill_diagonal(matrix, 1.0)
-    return matrix
+    return moments.scatter[np.ix_(varying, varying)] / np.outer(deviation, deviation)
 
 
 def oriented(vectors: Floats) -> Floats:

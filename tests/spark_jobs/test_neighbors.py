@@ -19,8 +19,8 @@ def test_the_majority_of_the_nearest_decides() -> None:
 
 def test_of_equally_many_the_nearest_wins() -> None:
     vectors = np.array([[0.0], [1.0], [-2.0]])
-    # Around 0: "a" at 1, "b" at -2. Around 1: "a" at 0. Around -2: "a" at 0, as no other "b" is there.
-    assert accuracy(vectors, ["a", "a", "b"], neighbors=2) == 2 / 3
+    # Around 0 and around 1 a "b" is nearer than the "a"; around -2 there are only "b".
+    assert accuracy(vectors, ["b", "b", "a"], neighbors=2) == 2 / 3
 
 
 def test_noise_tells_nothing_apart_and_separate_clouds_everything() -> None:

@@ -22,7 +22,7 @@ def rows_of(labels: int) -> tuple[np.ndarray, list[str]]:
     generator = np.random.default_rng(labels)
     middles = 4 * generator.normal(size=(labels, 30))
     rows = np.concatenate([middle + generator.normal(size=(EACH, 30)) for middle in middles])
-    rows[:, 3] = 0.1
+    rows[:, 3] = np.float32(0.1)
     return rows, [f"Apple <{number}> & Açaí" for number in range(labels) for _ in range(EACH)]
 
 
