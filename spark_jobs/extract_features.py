@@ -149,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     spark = spark_session("extract_features", SETTINGS)
     total = schemas.check_files(manifest_uri, schemas.MANIFEST, "manifest")
     manifest = schemas.read_files(spark, manifest_uri, schemas.MANIFEST)
+    log.info("start images=%d model=%s", total, model.identity.model_id)
     with staged(storage.normalize(options.staging or f"{folder}/_staging-{name}")) as staging:
         extract(spark, manifest, total, model, staging, options.progress and storage.normalize(options.progress))
         rejected = part(schemas.read_files(spark, staging, extraction.OUTCOMES), total, features, rejects)

@@ -1,0 +1,71 @@
+"""Measure everything and print it as a table: python -m benchmarks [--size full|small] [--only engine,latency]."""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import extraction
+from benchmarks.samples import REPOSITORY
+
+OUTPUT = REPOSITORY / "bench-output/bench.json"
+
+Row = Callable[[extraction.Bench], extraction.Figures]
+
+
+def dimensions(bench: extraction.Bench) -> extraction.Figures:
+    from benchmarks import pca
+
+    folder = bench.folder / "pca"
+    folder.mkdir()
+    return pca.measure(folder)
+
+
+BOUNDS = extraction.BOUNDS | {
+    "pca_ratio": ("≥", 1.0, "Spark ML's StandardScaler + PCA + PCA / ours, on stored features"),
+    "project_ratio": ("≥", 1.0, "Spark ML's PipelineModel / ours, on stored features"),
+}
+ROWS: tuple[Row, ...] = (*extraction.ROWS, dimensions)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--size", choices=("full", "small"), default="full", help="full: 40 minutes; small: 5")
+    parser.add_argument("--only", help=f"some of {', '.join(row.__name__ for row in ROWS)}")
+    options = parser.parse_args()
+    wanted = options.only.split(",") if options.only else [row.__name__ for row in ROWS]
+    sizes = extraction.FULL if options.size == "full" else extraction.SMALL
+    started = time.monotonic()
+    found: extraction.Figures = {}
+    with tempfile.TemporaryDirectory(prefix="fruits-bench-") as folder:
+        bench = extraction.Bench(Path(folder), sizes)
+        for row in ROWS:
+            if row.__name__ not in wanted:
+                continue
+            figures = row(bench)
+            print(f"{row.__name__} ({time.monotonic() - started:.0f} s)", flush=True)
+            for key, value in figures.items():
+                print(f"  {line(key, value)}", flush=True)
+            found |= figures
+            if {"worker_peak_mb", "small_worker_peak_mb"} <= found.keys():
+                found["worker_growth_mb"] = found["worker_peak_mb"] - found["small_worker_peak_mb"]
+            OUTPUT.parent.mkdir(exist_ok=True)
+            OUTPUT.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"\nsize {options.size}, {time.monotonic() - started:.0f} s in all")
+    for key in BOUNDS:
+        if key in found:
+            print(line(key, found[key]))
+    print(f"all figures: {OUTPUT}")
+
+
+def line(key: str, value: float) -> str:
+    sign, bound, against = BOUNDS.get(key, ("", 0, ""))
+    met = {"≥": value >= bound, "≤": value <= bound}.get(sign, True)
+    verdict = f"{sign} {bound:g} {'' if met else 'MISSED'}" if sign else ""
+    return f"{key:28} {value:10.2f}  {verdict:16} {against}".rstrip()
+
+
+if __name__ == "__main__":
+    main()

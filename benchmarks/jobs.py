@@ -1,0 +1,143 @@
+"""Run a job as a person would, in a process of its own, and watch it."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.samples import REPOSITORY
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run of extract_features.
+
+    Attributes:
+        seconds: from the start of the process to its end, Spark's start included.
+        seconds_after_start: from the moment Spark was up and the manifest read.
+        seconds_extracting: of the network's pass alone.
+        peak_worker_mb: the largest resident size any Python worker ever had.
+    """
+
+    seconds: float
+    seconds_after_start: float
+    seconds_extracting: float
+    peak_worker_mb: float
+
+
+def extract(
+    manifest: str | Path,
+    model: str | Path,
+    output: str | Path,
+    *,
+    cores: int = 2,
+    submit: Iterable[str] = (),
+    environment: dict[str, str] | None = None,
+) -> Ran:
+    """Run extract_features by spark-submit on `cores` cores of this machine, and on no other.
+
+    Args:
+        manifest: URI of the images to work on.
+        model: URI of the pointer.
+        output: URI below which features and rejects are written.
+        cores: that the whole run, Spark included, may use.
+        submit: further options of spark-submit.
+        environment: variables beside this process's own.
+    """
+    command = [
+        *(str(Path(sys.executable).parent / "spark-submit"), "--master", f"local[{cores}]", *SMALL_JVM, *submit),
+        *(str(REPOSITORY / "spark_jobs/extract_features.py"), "--manifest", str(manifest), "--model", str(model)),
+        *("--features", f"{output}/features", "--rejects", f"{output}/rejects"),
+    ]
+    started = time.monotonic()
+    with subprocess.Popen(
+        command,
+        env=spark_environment() | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: pin(cores),
+    ) as process:
+        peaks = PeakMemory(process.pid)
+        up, extracting, lines = started, 0.0, []
+        assert process.stdout
+        for line in process.stdout:
+            lines.append(line)
+            if " start images=" in line:
+                up = time.monotonic()
+            if done := re.search(r" done images=.* seconds=([\d.]+)", line):
+                extracting = float(done[1])
+        peaks.stop()
+    ended = time.monotonic()
+    if process.returncode:
+        raise RuntimeError("".join(lines[-30:]))
+    return Ran(ended - started, ended - up, extracting, peaks.megabytes)
+
+
+# What bin/… passes on a laptop too: see the measurements in spark_jobs/extract_features.py.
+SMALL_JVM = ("--driver-java-options", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
+
+def spark_environment() -> dict[str, str]:
+    """Return this process's variables with what Spark's processes need."""
+    java = os.environ.get("JAVA_HOME") or str(REPOSITORY / ".venv/java")
+    return os.environ | {
+        "JAVA_HOME": java,
+        "PYTHONPATH": str(REPOSITORY),
+        "PYSPARK_PYTHON": sys.executable,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+    }
+
+
+def pin(cores: int) -> None:
+    """Keep this process and its children on `cores` cores."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
+class PeakMemory:
+    """Watches the Python workers below a process; Linux only, elsewhere it sees nothing."""
+
+    def __init__(self, pid: int):
+        self.megabytes = 0.0
+        self._root = pid
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.2):
+            for pid in _descendants(self._root):
+                self.megabytes = max(self.megabytes, _worker_peak(pid))
+
+
+def _descendants(root: int) -> set[int]:
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def _worker_peak(pid: int) -> float:
+    try:
+        if "pyspark.daemon" not in Path(f"/proc/{pid}/cmdline").read_text():
+            return 0.0
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0.0
+    return int(peak[1]) / 1024 if peak else 0.0
