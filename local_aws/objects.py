@@ -15,9 +15,9 @@ SCHEMES = ("s3", "s3a", "s3n")  # EMR accepts all three
 class Objects:
     """The S3 of the one account that exists.
 
-    `lock` is held by every S3 request: moto keeps plain dicts, and a listing fails when a key is added meanwhile. The
-    interpreter runs one of them at a time anyway. `changed` is called, with the lock held, after each change of a
-    bucket (key "") or of an object.
+    `lock` is held by every S3 request: moto's plain dicts let a listing fail when a key goes meanwhile, and a read when
+    its key is overwritten. The interpreter runs one of them at a time anyway. `changed` is called, with the lock held,
+    after each change of a bucket (key "") or of an object.
     """
 
     def __init__(self) -> None:

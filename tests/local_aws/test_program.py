@@ -79,7 +79,7 @@ def busy_cluster(running: Program, marker: str) -> tuple[Emr, str, str]:
     running.client("s3").create_bucket(Bucket="data", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
     emr = Emr(running.client("emr"))
     cluster = emr.client.run_job_flow(**job_flow())["JobFlowId"]
-    (step_id,) = emr.add(cluster, step("bash", "-c", f"set -m; sleep {marker} & sleep {marker}"))
+    (step_id,) = emr.add(cluster, step("bash", "-c", f"trap '' TERM; set -m; sleep {marker} & sleep {marker}"))
     wait_for(lambda: len(sleeping(marker)) == 2)
     return emr, cluster, step_id
 
@@ -111,10 +111,15 @@ def test_even_sigkill_leaves_no_process_behind(program: type[Program]) -> None:
 
 def test_it_ends_with_its_parent_when_asked(tmp_path: Path) -> None:
     said = tmp_path / "said"
-    start = f"'{sys.executable}' -m local_aws --port 0 --exit-with-parent > '{said}' & echo $!"
+    start = f"'{sys.executable}' -m local_aws --port 0 --exit-with-parent > '{said}' 2>&1 & echo $!"
     command = f"{start}; until grep -q ready '{said}'; do sleep 0.1; done"
     pid = int(subprocess.run(["bash", "-c", command], cwd=PROJECT, capture_output=True, text=True, check=True).stdout)
-    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 10)
+    orphan = psutil.Process(pid)
+    try:
+        wait_for(lambda: not still_there(orphan), 10)
+    finally:
+        if still_there(orphan):
+            orphan.kill()
 
 
 def test_a_port_that_is_taken(program: type[Program]) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -91,15 +92,25 @@ def test_one_connection_serves_many_requests(local_aws: LocalAws, s3: Any) -> No
 
 
 def test_many_clients_at_once(local_aws: LocalAws, s3: Any) -> None:
+    """Overwritten while it is read, removed while it is listed: nobody notices."""
     shared = client(local_aws, "s3", max_pool_connections=16)
+    shared.put_object(Bucket="data", Key="one", Body=b"0" * 10_000)
 
     def work(number: int) -> int:
-        shared.put_object(Bucket="data", Key=f"many/{number}", Body=str(number).encode())
-        shared.list_objects_v2(Bucket="data", Prefix="many/", MaxKeys=10)
-        return int(shared.get_object(Bucket="data", Key=f"many/{number}")["Body"].read())
+        shared.put_object(Bucket="data", Key="one", Body=str(number % 10).encode() * 10_000)
+        shared.put_object(Bucket="data", Key=f"many/{number}", Body=b"x")
+        shared.list_objects_v2(Bucket="data", Prefix="many/")
+        shared.delete_object(Bucket="data", Key=f"many/{number}")
+        body = shared.get_object(Bucket="data", Key="one")["Body"].read()
+        return len(body) if len(set(body)) == 1 else 0
 
-    with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(work, range(400))) == list(range(400))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # the server's threads interleave as on a busy day
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            assert set(pool.map(work, range(300))) == {10_000}
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_virtual_host_style_is_not_needed(local_aws: LocalAws, s3: Any) -> None:
