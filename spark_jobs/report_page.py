@@ -88,7 +88,8 @@ def _variance_text(report: Mapping[str, Any]) -> str:
         )
     constant = report["constant_features"]
     if constant:
-        text += f"{constant:,} features have the same value in every image and are left out."
+        have, are = ("feature has", "is") if constant == 1 else ("features have", "are")
+        text += f"{constant:,} {have} the same value in every image and {are} left out."
     return escape(text)
 
 
@@ -199,7 +200,7 @@ g[id^=name-] text { paint-order: stroke; stroke: #fff; stroke-width: 3px; stroke
   background: none; padding: 2px 11px 2px 8px; font: inherit; font-size: 13px; color: var(--ink); cursor: pointer; }
 .chips button:hover, .chips button[aria-pressed=true] { border-color: var(--ink); }
 .chips i { width: 10px; height: 10px; border-radius: 50%; }
-.one g[id^=points-], .one g[id^=name-] { opacity: .06; }
+.one g[id^=points-], .one g[id^=name-] { opacity: .12; }
 .one g.chosen { opacity: 1; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 .bars th { text-align: left; font-weight: 450; padding: 5px 14px 5px 0; white-space: nowrap; width: 1%; }

@@ -31,7 +31,7 @@ def fitted(rows: np.ndarray) -> FittedModel:
 
 @pytest.fixture(scope="module")
 def saved(spark: SparkSession, fitted: FittedModel, tmp_path_factory: pytest.TempPathFactory) -> str:
-    uri = f"file://{tmp_path_factory.mktemp('results')}/model"
+    uri = f"file://{tmp_path_factory.mktemp('results')}/my fruits 100%/model"
     fitted_model.save(spark, fitted, uri)
     return uri
 

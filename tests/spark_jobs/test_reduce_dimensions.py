@@ -69,7 +69,7 @@ class Bucket:
 
 @pytest.fixture
 def bucket(tmp_path: Path, spark: SparkSession) -> Bucket:
-    return Bucket(tmp_path)
+    return Bucket(tmp_path / "my fruits 100%")
 
 
 def test_features_of_two_runs_become_vectors_a_model_and_a_report(bucket: Bucket) -> None:

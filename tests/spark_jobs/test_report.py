@@ -114,7 +114,7 @@ def test_the_page_says_what_the_numbers_say(few: Reduction) -> None:
     size, share = found["components"], found["explained_variance"]
     for fact in (f"{size} components keep {share:.1%}", f"first {size} principal components", "of 51 in the inventory"):
         assert fact in text
-    assert "1 features have the same value in every image" in text
+    assert "1 feature has the same value in every image and is left out" in text
     assert "not_an_image" in text
     assert "3.46 MB" in text
 
