@@ -152,15 +152,17 @@ def network(asked: str | None) -> str | None:
 
 
 def checked(moments: Moments) -> Moments:
-    """Return `moments` unless there were features that no model can use.
+    """Return `moments` unless there were no features, or some that no model can use.
 
     Raises:
-        JobError: some were; names the images.
+        JobError: says so; names some of the images.
     """
     if moments.unusable:
         images = f"{moments.unusable} of {moments.count + moments.unusable} images"
         examples = ", ".join(moments.unusable_paths)
         raise JobError(f"NaN, infinite, missing or not {FEATURE_COUNT} features in {images}: {examples}")
+    if not moments.count:
+        raise JobError("no image in the inventory has features: the stored ones are of other images or older versions")
     return moments
 
 

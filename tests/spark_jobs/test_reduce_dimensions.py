@@ -213,7 +213,7 @@ def test_what_cannot_be_reduced_is_a_clear_error(bucket: Bucket, rows: np.ndarra
 def test_no_image_with_features_is_a_clear_error(bucket: Bucket) -> None:
     bucket.inventory(7, 8)
     bucket.features("1", synthetic(3))
-    with pytest.raises(JobError, match="0 images with features: a variance needs two"):
+    with pytest.raises(JobError, match="no image in the inventory has features"):
         bucket.reduce()
 
 
