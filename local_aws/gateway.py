@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
@@ -138,7 +139,7 @@ def _raw(answered: tuple[str, list], body: bytes) -> bytes:
 
 def _json(start_response: StartResponse, status: int, answer: dict[str, Any]) -> list[bytes]:
     headers = [("Content-Type", JSON_TYPE), ("x-amzn-RequestId", secrets.token_hex(16))]
-    start_response(f"{status} {'OK' if status == 200 else 'Bad Request'}", headers)
+    start_response(f"{status} {HTTPStatus(status).phrase}", headers)
     return [json.dumps(answer).encode()]
 
 

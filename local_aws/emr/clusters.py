@@ -238,7 +238,7 @@ class Cluster:
             "CustomAmiId": request.get("CustomAmiId"),
             "EbsRootVolumeSize": request.get("EbsRootVolumeSize"),
             "RepoUpgradeOnBoot": request.get("RepoUpgradeOnBoot"),
-            "KerberosAttributes": request.get("KerberosAttributes", {}),
+            "KerberosAttributes": request.get("KerberosAttributes"),
             "StepConcurrencyLevel": self.step_concurrency,
             "PlacementGroups": request.get("PlacementGroupConfigs", []),
         }

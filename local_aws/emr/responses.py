@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -35,7 +36,14 @@ def respond(service: EmrService, operation: str, body: bytes, region: str) -> tu
             raise NotEmulatedError(f"the EMR operation {operation}")
         return 200, _serialize(handler(request, region), model.output_shape)
     except EmrError as error:
-        return error.status, {"__type": error.code, "Message": error.message, "message": error.message}
+        return error.status, _error(error.code, error.message)
+    except Exception as error:  # noqa: BLE001 - our own bug, told in AWS's words
+        traceback.print_exc()
+        return 500, _error("InternalServerException", f"local_aws failed: {type(error).__name__}: {error}")
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"__type": code, "Message": message, "message": message}
 
 
 def _operation_model(operation: str) -> OperationModel:

@@ -30,6 +30,7 @@ def check_job_flow(request: dict[str, Any]) -> None:
     if len(ways) > 1:
         raise ValidationError(f"Please specify only one of {' and '.join(ways)}.")
     _check_primary(instances)
+    check_tags(request.get("Tags", []))
     level = request.get("StepConcurrencyLevel", 1)
     check_concurrency(level, ValidationError)
     check_steps(request.get("Steps", []), level)
@@ -53,6 +54,12 @@ def _check_primary(instances: dict[str, Any]) -> None:
             raise ValidationError("A cluster needs exactly one master instance fleet.")
         if fleets[0].get("TargetOnDemandCapacity", 0) + fleets[0].get("TargetSpotCapacity", 0) != 1:
             raise ValidationError("The target capacity of the master instance fleet must be 1.")
+
+
+def check_tags(tags: list[dict[str, Any]]) -> None:
+    """Tags of RunJobFlow and AddTags."""
+    if any(not tag.get("Key") for tag in tags):
+        raise ValidationError("A tag needs a Key.")
 
 
 def check_concurrency(level: int, error: type[EmrError]) -> None:

@@ -345,6 +345,7 @@ class EmrService:
     def add_tags(self, request: Request, region: str) -> Answer:
         """Adds or overwrites tags."""
         cluster = self._cluster(request["ResourceId"], region)
+        rules.check_tags(request["Tags"])
         with cluster.lock:
             cluster.tags |= {tag["Key"]: tag.get("Value", "") for tag in request["Tags"]}
         self._surroundings.changed(cluster)
