@@ -17,8 +17,13 @@ that no earlier run has extracted are processed; without any, the run stops afte
 
 **When it fails**: the failed task's log ends with the reason, and with the last lines of the step's own log. The cluster is
 gone, `results/latest.json` still names the previous run. Mend the cause and trigger the DAG again: images that were already
-extracted are not extracted again. Images that cannot be used never fail a run by themselves: they are listed, with the
-reason, in `rejects/` and in the report, unless their share exceeds `max_reject_share`.
+extracted are not extracted again. That is better than clearing tasks: a step belongs to the cluster it was added to, so a
+cleared `wait_for_…` needs its `add_…` cleared with it, and a published run refuses to be cleared. To stop a run, mark its
+running *task* as failed: of a whole run that is marked so, Airflow lets the teardown have the last word.
+
+Images that cannot be used never fail a run by themselves: they are listed, with the reason, in `rejects/` and in the report,
+unless their share of all images exceeds `max_reject_share`. Those that may have been unlucky (a timeout, say) are tried again
+by the next two runs.
 """
 
 from typing import Any
@@ -37,6 +42,8 @@ from fruit_features.config import (
     PROJECT_FOLDER,
     RETRY_DELAY,
     STEP_TIMEOUT,
+    TERMINATION_RETRIES,
+    TERMINATION_RETRY_DELAY,
     TERMINATION_TIMEOUT,
     RunConfig,
 )
@@ -126,7 +133,8 @@ with DAG(
     add_extract_features = EmrAddStepOnceOperator(
         task_id="add_extract_features",
         job_flow_id=create_cluster.output,
-        steps="{{ [steps.extract_features_step(config(params, run_id), ti.xcom_pull('deploy_artifacts'))] }}",
+        steps="{{ [steps.extract_features_step(config(params, run_id), ti.xcom_pull('deploy_artifacts'),"
+        " ti.xcom_pull('find_new_images'))] }}",
         deferrable=False,
     )
     wait_for_extract_features = EmrStepProgressSensor(
@@ -159,11 +167,11 @@ with DAG(
     terminate_cluster = EmrEndClusterOperator(
         task_id="terminate_cluster",
         job_flow_id=create_cluster.output,
-        waiter_delay=int(POLL_SECONDS) or 1,
-        waiter_max_attempts=int(TERMINATION_TIMEOUT.total_seconds() / POLL_SECONDS),
+        waiter_delay=int(POLL_SECONDS),
+        waiter_max_attempts=max(1, int(TERMINATION_TIMEOUT.total_seconds() / POLL_SECONDS)),
         deferrable=True,
-        # A cluster is the one thing that must not be left to chance: try for a quarter of an hour.
-        retries=5,
+        retries=TERMINATION_RETRIES,
+        retry_delay=TERMINATION_RETRY_DELAY,
     ).as_teardown(setups=create_cluster, on_failure_fail_dagrun=True)
 
     chain(

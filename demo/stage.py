@@ -1,5 +1,6 @@
 """A bucket with images and weights in it, ready for the DAG."""
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -35,7 +36,7 @@ def image_files(folders: str) -> list[tuple[str, Path]]:
 
     ``folders`` is a folder of variety folders, or several folders joined with ``:``, each either of those or a variety's own.
     """
-    found = []
+    found: dict[str, Path] = {}
     for name in folders.split(os.pathsep):
         folder = Path(name).expanduser()
         if not folder.is_dir():
@@ -46,8 +47,11 @@ def image_files(folders: str) -> list[tuple[str, Path]]:
         one_variety = all(file.parent == folder for file in files)
         for file in files:
             key = file.relative_to(folder).as_posix()
-            found.append((f"{folder.resolve().name}/{key}" if one_variety else key, file))
-    return found
+            key = f"{folder.resolve().name}/{key}" if one_variety else key
+            if key in found:
+                raise DemoError(f"IMAGES={folders}: {found[key]} and {file} would overwrite each other; rename one")
+            found[key] = file
+    return list(found.items())
 
 
 def weights_file(say: Say) -> Path:
@@ -80,7 +84,8 @@ def weights_file(say: Say) -> Path:
 def fill_bucket(endpoint_url: str, images: str | None, weights: str | None, say: Say) -> str:
     """Create the bucket and upload images (drawn ones by default) and weights; return the URI of the weights."""
     s3 = client("s3", endpoint_url)
-    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):  # filling it was interrupted
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     with tempfile.TemporaryDirectory(prefix="fruits-demo-") as scratch:
         if not images:
             say("drawing images of 7 varieties, and some bad files among them")

@@ -23,6 +23,17 @@ def aws_environment() -> Iterator[Mapping[str, str]]:
         yield aws.environment()
 
 
+def kept_weights(endpoint_url: str) -> str | None:
+    """URI of the weights in the bucket, if it is there and was filled to the end."""
+    s3 = client("s3", endpoint_url)
+    try:
+        listing = s3.list_objects_v2(Bucket=BUCKET, Prefix="weights/")
+    except s3.exceptions.NoSuchBucket:
+        return None
+    keys = [item["Key"] for item in listing.get("Contents", [])]
+    return f"s3://{BUCKET}/{keys[0]}" if keys else None
+
+
 def main() -> int:
     """Start everything; return Airflow's exit code."""
     parser = argparse.ArgumentParser(prog="demo.ui", description=__doc__)
@@ -34,14 +45,10 @@ def main() -> int:
     with aws_environment() as aws:
         endpoint_url = aws["AWS_ENDPOINT_URL"]
         try:
-            buckets = [bucket["Name"] for bucket in client("s3", endpoint_url).list_buckets()["Buckets"]]
-            if BUCKET in buckets:  # an endpoint that keeps its data
-                (weights,) = [
-                    f"s3://{BUCKET}/{item['Key']}"
-                    for item in client("s3", endpoint_url).list_objects_v2(Bucket=BUCKET, Prefix="weights/")["Contents"]
-                ]
-            else:
-                weights = fill_bucket(endpoint_url, arguments.images, arguments.weights, print)
+            # An endpoint that keeps its data has them already; the weights were uploaded last.
+            weights = kept_weights(endpoint_url) or fill_bucket(
+                endpoint_url, arguments.images, arguments.weights, print
+            )
         except DemoError as error:
             print(f"demo: {error}", file=sys.stderr)
             return 2

@@ -13,10 +13,14 @@ from airflow.providers.amazon.aws.operators.emr import (
     EmrTerminateJobFlowOperator,
 )
 from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException
 
 ACTIVE_CLUSTER = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 ENDED_CLUSTER = ["TERMINATED", "TERMINATED_WITH_ERRORS"]
 ACTIVE_STEP = ["PENDING", "RUNNING"]
+
+# botocore sends a request again when its answer is lost; Airflow's retry looks first whether the first one was obeyed.
+ASK_ONCE = {"retries": {"total_max_attempts": 1}}
 
 
 class EmrCreateClusterOnceOperator(EmrCreateJobFlowOperator):
@@ -26,19 +30,28 @@ class EmrCreateClusterOnceOperator(EmrCreateJobFlowOperator):
     task being killed included, no cluster is left behind: without the XCom of this task nothing downstream could end it.
     """
 
+    _killed = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"botocore_config": ASK_ONCE, **kwargs})
+
     def execute(self, context: Context) -> str | None:
         """Return the cluster's id."""
         for cluster_id in self._active_clusters():
             self.log.info("Cluster %s of this run exists already: an earlier try created it", cluster_id)
             return cluster_id
         try:
-            return super().execute(context)
+            cluster_id = super().execute(context)
+            if self._killed:  # Airflow calls on_kill and lets execute go on
+                raise AirflowException("killed while the cluster was being created")
+            return cluster_id
         except BaseException:
             self._terminate()
             raise
 
     def on_kill(self) -> None:
-        """Terminate what a killed task may have created."""
+        """Terminate what a killed task has created, or is about to create."""
+        self._killed = True
         self._terminate()
 
     def _terminate(self) -> None:
@@ -57,6 +70,9 @@ class EmrAddStepOnceOperator(EmrAddStepsOperator):
 
     ``steps`` is a list with the one step; it is recognized by its ``Name``.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"botocore_config": ASK_ONCE, **kwargs})
 
     def execute(self, context: Context) -> str:  # type: ignore[override]
         """Return the step's id."""

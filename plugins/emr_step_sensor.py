@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.emr import EmrHook
@@ -15,10 +15,12 @@ from airflow.providers.amazon.aws.sensors.emr import EmrStepSensor
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 TERMINAL = {"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"}
 LOG_LINES = 40
+MAX_ERRORS = 20  # in a row, while asking how a step is: with a poll every 30 s, ten minutes without AWS's API
+LOG_TOLERANCE = timedelta(seconds=5)  # between the clocks of S3 and EMR
 
 
 class EmrStepTrigger(BaseTrigger):
@@ -60,9 +62,18 @@ class EmrStepTrigger(BaseTrigger):
             await EmrHook(**connection).get_async_conn() as emr,
             await S3Hook(**connection).get_async_conn() as s3,
         ):
-            state, message = None, None
+            state, message, errors = None, None, 0
             while True:
-                step = (await emr.describe_step(ClusterId=self.job_flow_id, StepId=self.step_id))["Step"]
+                try:
+                    step = (await emr.describe_step(ClusterId=self.job_flow_id, StepId=self.step_id))["Step"]
+                    errors = 0
+                except (BotoCoreError, ClientError) as error:
+                    errors += 1
+                    if errors > MAX_ERRORS:
+                        raise
+                    self.log.warning("The step's state is not to be had (%d in a row): %s", errors, error)
+                    await asyncio.sleep(self.poll_interval)
+                    continue
                 state, previous = step["Status"]["State"], state
                 if state != previous:
                     self.log.info("%s is %s", step["Name"], state)
@@ -75,16 +86,16 @@ class EmrStepTrigger(BaseTrigger):
                 await asyncio.sleep(self.poll_interval)
 
     async def _progress(self, s3: Any) -> str | None:
+        """Whatever is wrong with the progress is no reason to stop watching the step."""
         if not self.progress_uri:
             return None
         bucket, key = S3Hook.parse_s3_url(self.progress_uri)
         try:
             response = await s3.get_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
-                return None
-            raise
-        return json.loads(await response["Body"].read())["message"]
+            return json.loads(await response["Body"].read())["message"]
+        except Exception as error:  # noqa: BLE001
+            self.log.debug("No progress at %s: %s", self.progress_uri, error)
+            return None
 
 
 class EmrStepProgressSensor(EmrStepSensor):
@@ -116,7 +127,14 @@ class EmrStepProgressSensor(EmrStepSensor):
 
     def execute(self, context: Context) -> None:
         """Hand the waiting over to the triggerer."""
-        self.get_emr_response(context)  # makes the links to the cluster and to its logs
+        try:
+            self.get_emr_response(context)  # makes the links to the cluster and to its logs
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"InvalidRequestException", "ValidationException"}:
+                raise
+            raise AirflowFailException(
+                f"cluster {self.job_flow_id} has no step {self.step_id}: a cleared wait_for_… needs its add_… cleared too"
+            ) from None
         self.defer(
             trigger=EmrStepTrigger(
                 job_flow_id=self.job_flow_id,
@@ -149,7 +167,16 @@ class EmrStepProgressSensor(EmrStepSensor):
         if cluster["Status"]["State"] in {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"}:
             change = cluster["Status"].get("StateChangeReason", {})
             causes.append(f"the cluster is {cluster['Status']['State']}: {change.get('Message', 'no reason given')}")
-        log = self._end_of_log(cluster.get("LogUri")) if state == "FAILED" else []
+        log = []
+        if state == "FAILED":
+            try:
+                log = self._end_of_log(cluster.get("LogUri"), step["Status"]["Timeline"]["EndDateTime"])
+            except (
+                BotoCoreError,
+                ClientError,
+                OSError,
+            ) as error:  # the cause is known, its details are not worth losing it
+                self.log.warning("The step's log cannot be read: %s", error)
         if log:
             self.log.error("The end of the step's log:\n%s", "\n".join(log))
         errors = [line for line in log if re.match(r"error: |[\w.]*(Error|Exception)\b", line)]
@@ -157,18 +184,24 @@ class EmrStepProgressSensor(EmrStepSensor):
             f"step {step['Name']} ({self.step_id}) is {state}: {'; '.join([*causes, *errors[-1:]]) or 'no reason given'}"
         )
 
-    def _end_of_log(self, log_uri: str | None) -> list[str]:
-        """The last lines of what Spark (stderr) and, in client deploy mode, the Python driver (stdout) have written."""
+    def _end_of_log(self, log_uri: str | None, ended: datetime) -> list[str]:
+        """The last lines of what Spark (stderr) and, in client deploy mode, the Python driver (stdout) have written.
+
+        EMR copies a log every few minutes, while the step runs too: only a copy made after its end has the cause.
+        """
         if not log_uri:
             return []
         bucket, prefix = S3Hook.parse_s3_url(log_uri.replace("s3n://", "s3://"))
         folder = f"{prefix.rstrip('/')}/{self.job_flow_id}/steps/{self.step_id}".lstrip("/")
         s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name)
         deadline = time.monotonic() + self.log_timeout.total_seconds()
-        while not s3.check_for_key(f"{folder}/stderr.gz", bucket):
+        while True:
+            copy = s3.head_object(f"{folder}/stderr.gz", bucket)
+            if copy and copy["LastModified"] >= ended - LOG_TOLERANCE:
+                break
             if time.monotonic() > deadline:
-                self.log.warning("No log at s3://%s/%s: see it in the EMR console", bucket, folder)
-                return []
+                self.log.warning("No complete log at s3://%s/%s yet: look there, or in the EMR console", bucket, folder)
+                break
             time.sleep(min(self.poke_interval, 15))
         lines = []
         for name in ("stderr.gz", "stdout.gz"):

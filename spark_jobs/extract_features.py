@@ -45,6 +45,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--max-reject-share", type=_share, default=0.05, help="fail if a larger share cannot be used (default 0.05)"
     )
+    parser.add_argument(
+        "--total-images", type=int, help="what the share is of, where the manifest holds only the new images of them"
+    )
     parser.add_argument("--staging", help="folder for results on their way (default: beside --features)")
     parser.add_argument("--progress", help="JSON document to keep up to date while the job runs")
     return parser.parse_args(argv)
@@ -64,6 +67,7 @@ def extract(
     context = spark.sparkContext
     started = time.monotonic()
     broadcast = context.broadcast(model)
+    warming = extraction.warm_up(spark, broadcast)
     with Progress(context, total, uri=progress_uri) as progress:
         counters = extraction.Counters(progress.images, progress.rejects, progress.core_seconds)
         (
@@ -74,6 +78,7 @@ def extract(
             .parquet(staging)
         )
     log.info(progress.summary(progress.images.value, progress.rejects.value, time.monotonic() - started))
+    warming.join()
     broadcast.destroy()
 
 
@@ -153,7 +158,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with staged(storage.normalize(options.staging or f"{folder}/_staging-{name}")) as staging:
         extract(spark, manifest, total, model, staging, options.progress and storage.normalize(options.progress))
         rejected = part(schemas.read_files(spark, staging, extraction.OUTCOMES), total, features, rejects)
-    check_rejects(schemas.read_files(spark, rejects, schemas.REJECTS), rejected, total, options.max_reject_share)
+    of = max(total, options.total_images or total)
+    check_rejects(schemas.read_files(spark, rejects, schemas.REJECTS), rejected, of, options.max_reject_share)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
 
 IMAGENET = "imagenet"
 
@@ -21,13 +22,16 @@ PROJECT_FOLDER = Path(os.environ.get("FRUITS_PROJECT") or Path(__file__).resolve
 DEFAULT_BUCKET = os.environ.get("FRUITS_BUCKET")
 DEFAULT_WEIGHTS = os.environ.get("FRUITS_WEIGHTS") or IMAGENET
 DEFAULT_REGION = os.environ.get("FRUITS_REGION") or "eu-west-3"
-POLL_INTERVAL = timedelta(seconds=float(os.environ.get("FRUITS_POLL_SECONDS") or 30))
+POLL_INTERVAL = timedelta(seconds=max(1.0, float(os.environ.get("FRUITS_POLL_SECONDS") or 30)))
+HTTPS_PROXY = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")  # boto3 finds it itself, Arrow does not
 
 # ------------------------------------------------------------------ named limits
 CLUSTER_TIMEOUT = timedelta(minutes=40)  # EMR takes 5 to 10 minutes, installing the packages 2 more
 STEP_TIMEOUT = timedelta(hours=6)  # a million images on the default cluster take under 2
 TERMINATION_TIMEOUT = timedelta(minutes=20)
 RETRY_DELAY = POLL_INTERVAL
+# A cluster with a hung step is never idle: only the teardown ends it, so an outage of AWS's API must not outlast its retries.
+TERMINATION_RETRIES, TERMINATION_RETRY_DELAY = 10, timedelta(minutes=3)
 
 # What the exporter on the cluster calls the models it makes; it refuses to work when it disagrees.
 NETWORK, INPUT_SIZE, EXPORTER = "mobilenetv2", 224, "v1"
@@ -59,7 +63,7 @@ PARAMS = {
     "weights": Param(
         DEFAULT_WEIGHTS,
         type="string",
-        pattern=r"^(imagenet|s3://[^/]+/.+)$",
+        pattern=r"^(imagenet|s3://[^/?#]+/[^?#]+)$",
         title="Weights",
         description="`imagenet` (Keras downloads them on the primary node) or an s3:// URI of a Keras .h5 file (no top).",
     ),
@@ -87,19 +91,30 @@ PARAMS = {
     ),
     "region": Param(DEFAULT_REGION, type="string", title="Region", section="Cluster"),
     "release_label": Param(
-        "emr-7.13.0", type="string", pattern=r"^emr-\d+\.\d+\.\d+$", title="EMR release", section="Cluster"
+        "emr-7.13.0",
+        type="string",
+        pattern=r"^emr-7\.\d+\.\d+$",
+        title="EMR release",
+        description="emr-7: the nodes' packages are for the Python 3.11 and the Spark 3.5 that it brings.",
+        section="Cluster",
     ),
     "applications": Param(
         ["Hadoop", "Spark"],
         type="array",
-        examples=["Hadoop", "Spark", "TensorFlow", "JupyterHub", "JupyterEnterpriseGateway", "Ganglia"],
+        examples=["Hadoop", "Spark", "TensorFlow", "JupyterHub", "JupyterEnterpriseGateway"],
         items={"type": "string"},
         title="Applications",
         description="Spark is needed. TensorFlow comes from the bootstrap script; add JupyterHub to explore by hand.",
         section="Cluster",
     ),
     "primary_instance_type": Param("m5.xlarge", type="string", title="Primary node", section="Cluster"),
-    "core_instance_type": Param("m5.xlarge", type="string", title="Core nodes", section="Cluster"),
+    "core_instance_type": Param(
+        "m5.xlarge",
+        type="string",
+        title="Core nodes",
+        description="At least 16 GB of memory each, or set spark_defaults to what fits.",
+        section="Cluster",
+    ),
     "core_instance_count": Param(
         2, type="integer", minimum=1, maximum=200, title="Core nodes, count", section="Cluster"
     ),
@@ -137,8 +152,8 @@ PARAMS = {
 }
 
 
-class ConfigError(ValueError):
-    """A setting that cannot work; the message names it."""
+class ConfigError(AirflowFailException):
+    """A setting that cannot work, so that trying again cannot help; the message names it."""
 
 
 def run_name(run_id: str) -> str:
@@ -185,6 +200,8 @@ class RunConfig:
             raise ConfigError(f"variance is {values['variance']}: it must be above 0 and at most 1, e.g. 0.8")
         if not 0 <= values["max_reject_share"] <= 1:
             raise ConfigError(f"max_reject_share is {values['max_reject_share']}: it must be between 0 and 1")
+        if "Spark" not in values["applications"]:
+            raise ConfigError(f"applications is {values['applications']}: without Spark no step can run")
         for name in ("images_prefix", "output_prefix"):
             prefix = values[name].strip("/")
             values[name] = f"{prefix}/" if prefix else ""

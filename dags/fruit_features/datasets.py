@@ -11,6 +11,8 @@ import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+from fruit_features.config import HTTPS_PROXY
+
 IMAGE_FIELDS = [
     pa.field("path", pa.string()),
     pa.field("label", pa.string()),
@@ -43,15 +45,15 @@ def filesystem(hook: S3Hook) -> pa_fs.S3FileSystem:
     client = hook.get_conn()
     credentials = hook.get_session().get_credentials().get_frozen_credentials()
     scheme, _, endpoint = client.meta.endpoint_url.partition("://")
-    custom = "amazonaws.com" not in endpoint
     return pa_fs.S3FileSystem(
         access_key=credentials.access_key,
         secret_key=credentials.secret_key,
         session_token=credentials.token,
         region=client.meta.region_name,
         scheme=scheme,
-        endpoint_override=endpoint if custom else None,
+        endpoint_override=endpoint,  # wherever boto3 goes: a VPC endpoint, FIPS, a laptop's own
         force_virtual_addressing=False,
+        proxy_options=HTTPS_PROXY if scheme == "https" else None,
     )
 
 

@@ -24,8 +24,9 @@ from fruit_features.config import EXPORTER, IMAGENET, INPUT_SIZE, NETWORK, RunCo
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-# Rejects for these reasons may be images that were unlucky, not bad: the next run tries them again.
+# Rejects for these reasons may be images that were unlucky, not bad: the next runs try them again, until that many have.
 TRANSIENT_REASONS = frozenset({"not_found", "access_denied", "changed", "read_timeout", "read_error"})
+MAX_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def is_image_key(key: str) -> bool:
     What is inside does not matter here: every other object is either extracted or reported in ``rejects``.
     """
     name = key.rsplit("/", 1)[-1]
-    return bool(name) and not name.startswith((".", "_")) and name not in {"Thumbs.db", "desktop.ini"}
+    return bool(name) and not name.startswith(".") and name not in {"_SUCCESS", "Thumbs.db", "desktop.ini"}
 
 
 def list_images(hook: S3Hook, config: RunConfig) -> list[ListedImage]:
@@ -74,10 +75,12 @@ def list_images(hook: S3Hook, config: RunConfig) -> list[ListedImage]:
         raise AirflowFailException(
             f"no images under {where}: upload them as {where}<Variety>/<file>, or set the images_prefix param"
         )
-    unlabelled = [image.key for image in images if "/" not in image.key.removeprefix(config.images_prefix)]
+    unlabelled = [
+        image.key for image in images if "/" not in image.key.removeprefix(config.images_prefix) or not image.label
+    ]
     if unlabelled:
         raise AirflowFailException(
-            f"{len(unlabelled)} image(s) directly under {where} have no variety folder, e.g. {unlabelled[0]!r}: "
+            f"{len(unlabelled)} image(s) under {where} have no variety folder, e.g. {unlabelled[0]!r}: "
             f"move them to {where}<Variety>/<file>"
         )
     return images
@@ -86,6 +89,11 @@ def list_images(hook: S3Hook, config: RunConfig) -> list[ListedImage]:
 def _list_objects(hook: S3Hook, config: RunConfig) -> Iterator[dict[str, Any]]:
     paginator = hook.get_conn().get_paginator("list_objects_v2")
     try:
+        region = hook.get_conn().head_bucket(Bucket=config.bucket).get("BucketRegion", config.region)
+        if region != config.region:
+            raise AirflowFailException(
+                f"bucket {config.bucket!r} is in {region}, the cluster would be in {config.region}: set the region param"
+            )
         for page in paginator.paginate(Bucket=config.bucket, Prefix=config.images_prefix):
             yield from page.get("Contents", [])
     except ClientError as error:
@@ -105,7 +113,7 @@ def network_id(hook: S3Hook, config: RunConfig) -> str | None:
     """The model_id that ``export_model`` will give the weights, or None before Keras's own were ever exported.
 
     Raises:
-        AirflowFailException: naming the weights file that is missing or is not HDF5.
+        AirflowFailException: naming the weights file that is missing, closed or not HDF5.
     """
     if config.weights == IMAGENET:
         pointer = config.key("models", f"{IMAGENET}-{INPUT_SIZE}-{EXPORTER}.json")
@@ -114,10 +122,23 @@ def network_id(hook: S3Hook, config: RunConfig) -> str | None:
         return json.loads(hook.read_key(pointer, config.bucket))["model_id"]
 
     bucket, key = hook.parse_s3_url(config.weights)
-    if not hook.check_for_key(key, bucket):
-        raise AirflowFailException(f"weights {config.weights} do not exist: upload the file, or set the weights param")
-    content = hook.get_key(key, bucket).get()["Body"].read()
-    if not content.startswith(HDF5_SIGNATURE):
+    try:
+        body = hook.get_conn().get_object(Bucket=bucket, Key=key)["Body"]
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 404:
+            raise AirflowFailException(
+                f"weights {config.weights} do not exist: upload the file, or set the weights param"
+            ) from None
+        if status == 403:
+            raise AirflowFailException(
+                f"weights {config.weights} are refused to Airflow's credentials: allow s3:GetObject in their policy"
+            ) from None
+        raise
+    content = body.read(len(HDF5_SIGNATURE))
+    if content == HDF5_SIGNATURE:
+        content += body.read()
+    else:
         raise AirflowFailException(
             f"weights {config.weights} are not an HDF5 file: it takes what Keras saves with save_weights('….weights.h5') "
             "or its own mobilenet_v2 ….h5"
@@ -148,9 +169,17 @@ def extracted_images(hook: S3Hook, config: RunConfig, model_id: str, without: st
 
 
 def rejected_images(hook: S3Hook, config: RunConfig, without: str = "") -> pa.Table:
-    """Path and ETag of every image that some run has rejected for good, but for the folder ``without``."""
+    """Path and ETag of every image that is not worth another try: rejected for good, or by bad luck ``MAX_TRIES`` times.
+
+    The rejects of the folder ``without`` do not count.
+    """
     data = _finished_data(hook, config, "rejects", datasets.REJECTS, without)
-    return data.to_table(["path", "etag"], filter=~pc.field("reason").isin(sorted(TRANSIENT_REASONS)))
+    transient = pc.field("reason").isin(sorted(TRANSIENT_REASONS))
+    unlucky = (
+        data.to_table(["path", "etag"], filter=transient).group_by(["path", "etag"]).aggregate([([], "count_all")])
+    )
+    given_up = unlucky.filter(pc.field("count_all") >= MAX_TRIES).select(["path", "etag"])
+    return pa.concat_tables([data.to_table(["path", "etag"], filter=~transient), given_up])
 
 
 def _finished_data(hook: S3Hook, config: RunConfig, kind: str, schema: pa.Schema, without: str) -> ds.Dataset:
@@ -189,14 +218,21 @@ def find_new(hook: S3Hook, config: RunConfig) -> dict[str, Any]:
         needed without new images when the results do not show the present ones: images were deleted, an earlier run failed
         after the extraction, or the asked variance changed.
     """
-    model_id = network_id(hook, config)
     inventory = inventory_table(config, list_images(hook, config))
+    latest = latest_results(hook, config)
+    if latest.get("run") == config.run:
+        raise AirflowFailException(f"run {config.run} is published: clearing it would overwrite it; trigger a new run")
+    model_id = network_id(hook, config)
+    if not config.refit and model_id and latest.get("model_id", model_id) != model_id:
+        raise AirflowFailException(
+            f"refit is off, but the published space is of the network {latest['model_id']} and these weights give {model_id}: "
+            "vectors of two networks cannot be compared; set refit, or the former weights"
+        )
     # What this very run wrote before it was cleared or retried does not count: it will be overwritten.
     known = [rejected_images(hook, config, without=config.rejects_key())]
     if model_id:
         known.append(extracted_images(hook, config, model_id, without=config.features_key()))
     manifest = new_images(inventory, *known)
-    latest = latest_results(hook, config)
     published = latest.get("fingerprint") == fingerprint(config, inventory, model_id)
 
     files = datasets.filesystem(hook)

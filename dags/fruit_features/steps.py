@@ -42,8 +42,11 @@ def export_model_step(config: RunConfig, artifacts: dict[str, str], images: dict
     )
 
 
-def extract_features_step(config: RunConfig, artifacts: dict[str, str]) -> dict[str, Any]:
-    """The manifest -> ``features/run=<run>/`` and ``rejects/run=<run>/``."""
+def extract_features_step(config: RunConfig, artifacts: dict[str, str], images: dict[str, Any]) -> dict[str, Any]:
+    """The manifest -> ``features/run=<run>/`` and ``rejects/run=<run>/``.
+
+    The share of rejects is that of all images: one bad image among few new ones must not stop a run.
+    """
     return spark_step(
         "extract_features",
         artifacts,
@@ -54,6 +57,7 @@ def extract_features_step(config: RunConfig, artifacts: dict[str, str]) -> dict[
         *("--staging", config.uri("runs", config.run, "staging")),
         *("--progress", progress_uri(config)),
         *("--max-reject-share", str(config.max_reject_share)),
+        *("--total-images", str(images["images"])),
     )
 
 

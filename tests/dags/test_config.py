@@ -23,7 +23,9 @@ def test_variance_outside_its_range_is_named(config: Build, variance: float) -> 
         ("variance", "a lot"),
         ("max_reject_share", -0.1),
         ("weights", "weights.h5"),
+        ("weights", "s3://b/w?1.h5"),  # Airflow's parser of S3 URIs would cut it
         ("release_label", "7.13"),
+        ("release_label", "emr-6.15.0"),  # no Python 3.11
         ("core_instance_count", 0),
         ("idle_timeout_minutes", 0),
         ("spark_defaults", {"spark.executor.cores": 4}),  # EMR wants strings
@@ -50,6 +52,11 @@ def test_the_schemas_let_through_what_works(param: str, value: object) -> None:
 def test_outputs_are_never_taken_for_images(config: Build, images: str, output: str) -> None:
     with pytest.raises(ConfigError, match="for images: give the images a prefix of their own"):
         config(images_prefix=images, output_prefix=output)
+
+
+def test_a_cluster_without_spark_is_refused(config: Build) -> None:
+    with pytest.raises(ConfigError, match=r"^applications is \['Hadoop'\]: without Spark no step can run"):
+        config(applications=["Hadoop"])
 
 
 def test_prefixes_may_be_written_with_and_without_slashes(config: Build) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -73,6 +74,19 @@ def test_every_create_has_its_teardown(dag: DAG) -> None:
         assert end.is_teardown
         assert create in end.upstream_task_ids
         assert end.on_failure_fail_dagrun, "a failed termination must not leave the run green"
+
+
+def test_the_teardown_outlasts_an_outage(dag: DAG) -> None:
+    # A cluster with a hung step is never idle, so EMR does not end it by itself.
+    end = dag.get_task("terminate_cluster")
+    assert end.retries * end.retry_delay >= timedelta(minutes=30)
+
+
+def test_what_creates_asks_once(dag: DAG) -> None:
+    # botocore would send RunJobFlow again when the answer is lost, and nobody would know of the first cluster.
+    for task in dag.tasks:
+        if task.task_id.startswith(("create_", "add_")):
+            assert task.botocore_config == {"retries": {"total_max_attempts": 1}}, task.task_id
 
 
 def test_the_run_is_judged_by_its_work_and_by_its_teardown(dag: DAG) -> None:

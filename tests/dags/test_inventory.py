@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
+from botocore.exceptions import ClientError
 from fruit_features import datasets, inventory, outputs
 from fruit_features.config import RunConfig
 
@@ -93,12 +94,23 @@ def test_inventory_takes_names_as_they_are(hook: S3Hook, run: Build) -> None:
 
 
 def test_only_what_no_run_has_done_is_new(hook: S3Hook, run: Build) -> None:
-    put_images(hook, "A/done.jpg", "A/bad.jpg", "A/unlucky.jpg", "A/unfinished.jpg", "A/other model.jpg", "A/new.jpg")
+    put_images(
+        hook,
+        "A/done.jpg",
+        "A/bad.jpg",
+        "A/unlucky.jpg",
+        "A/unfinished.jpg",
+        "A/other model.jpg",
+        "A/new.jpg",
+        "A/locked.jpg",
+    )
     put_images(hook, "A/changed.jpg", content=b"changed")
     path = "s3://fruits/images/A/{}.jpg".format
     extracted(hook, "run=1", [path("done"), path("changed")])
     rejected(hook, "run=1", path("bad"), "truncated")
     rejected(hook, "run=2", path("unlucky"), "read_timeout")
+    for run_number in (5, 6, 7):  # three times is no bad luck
+        rejected(hook, f"run={run_number}", path("locked"), "access_denied")
     extracted(hook, "run=2", [path("unfinished")], finished=False)
     extracted(hook, "run=3", [path("other model")], model_id="mobilenetv2-other-224-v1")
     config = run()
@@ -107,7 +119,7 @@ def test_only_what_no_run_has_done_is_new(hook: S3Hook, run: Build) -> None:
 
     new = [row["path"] for row in written(hook, config.manifest_key)]
     assert new == [path(name) for name in ("changed", "new", "other model", "unfinished", "unlucky")]
-    assert (found["images"], found["new"]) == (7, 5)
+    assert (found["images"], found["new"]) == (8, 5)
 
 
 def test_a_cleared_run_does_its_own_work_again(hook: S3Hook, run: Build) -> None:
@@ -172,10 +184,11 @@ def publish(hook: S3Hook, config: RunConfig) -> None:
 
 
 def test_files_that_desktops_leave_behind_are_no_images(hook: S3Hook, run: Build) -> None:
-    put_images(hook, "A/1.jpg", "A/.DS_Store", "A/Thumbs.db", "A/_tmp")
+    put_images(hook, "A/1.jpg", "A/.DS_Store", "A/Thumbs.db", "A/_SUCCESS")
+    put_images(hook, "A/_DSC1234.jpg", "A/_MG_0001.JPG")  # cameras name photographs so
     hook.load_bytes(b"", "images/A/", "fruits")  # the console makes such an object for "new folder"
 
-    assert inventory.find_new(hook, run())["images"] == 1
+    assert inventory.find_new(hook, run())["images"] == 3
 
 
 def test_a_missing_bucket_is_named(hook: S3Hook, run: Build) -> None:
@@ -191,16 +204,72 @@ def test_no_images_is_an_error_that_names_the_prefix(hook: S3Hook, run: Build) -
 def test_an_image_without_variety_folder_is_named(hook: S3Hook, run: Build) -> None:
     put_images(hook, "A/1.jpg", "stray.jpg")
 
-    with pytest.raises(AirflowFailException, match=r"^1 image\(s\) directly under .* e\.g\. 'images/stray\.jpg'"):
+    with pytest.raises(AirflowFailException, match=r"^1 image\(s\) under .* e\.g\. 'images/stray\.jpg'"):
         inventory.find_new(hook, run())
 
 
+def test_a_folder_without_a_name_is_no_variety(hook: S3Hook, run: Build) -> None:
+    put_images(hook, "A/1.jpg", "/2.jpg")
+
+    with pytest.raises(AirflowFailException, match=r"^1 image\(s\) under .* e\.g\. 'images//2\.jpg'"):
+        inventory.find_new(hook, run())
+
+
+def test_a_bucket_elsewhere_is_named(hook: S3Hook, run: Build) -> None:
+    with pytest.raises(
+        AirflowFailException, match=r"^bucket 'fruits' is in eu-west-3, the cluster would be in us-west-2"
+    ):
+        inventory.find_new(hook, run(region="us-west-2"))
+
+
+def test_a_published_run_is_not_overwritten(hook: S3Hook, run: Build) -> None:
+    put_images(hook, "A/1.jpg")
+    config = run()
+    outputs.publish(hook, config, {"run": config.run})
+
+    with pytest.raises(AirflowFailException, match=r"is published: clearing it would overwrite it; trigger a new run$"):
+        inventory.find_new(hook, config)
+
+
+def test_the_space_of_another_network_cannot_be_kept(hook: S3Hook, run: Build) -> None:
+    put_images(hook, "A/1.jpg")
+    outputs.publish(hook, run(), {"run": "earlier", "model_id": "mobilenetv2-other-224-v1"})
+
+    with pytest.raises(
+        AirflowFailException, match=r"^refit is off, but the published space is of the network mobilenetv2-other"
+    ):
+        inventory.find_new(hook, run(refit=False))
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        ("HeadBucket", r"^bucket 'fruits' refuses s3:ListBucket"),
+        ("ListObjectsV2", r"^bucket 'fruits' refuses s3:ListBucket"),
+        ("GetObject", r"^weights s3://fruits/weights/w\.h5 are refused to Airflow's credentials"),
+    ],
+)
+def test_what_is_refused_is_named(hook: S3Hook, run: Build, operation: str, message: str) -> None:
+    put_images(hook, "A/1.jpg")
+    config = run()
+
+    def refuse(**_: Any) -> None:  # what botocore makes of an answer with status 403
+        response = {"Error": {"Code": "403", "Message": "Forbidden"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(response, operation)
+
+    hook.get_conn().meta.events.register(f"before-parameter-build.s3.{operation}", refuse)
+    with pytest.raises(AirflowFailException, match=message):
+        inventory.find_new(hook, config)
+
+
 def test_missing_weights_are_named(hook: S3Hook, run: Build) -> None:
+    put_images(hook, "A/1.jpg")
     with pytest.raises(AirflowFailException, match=r"^weights s3://fruits/weights/none\.h5 do not exist"):
         inventory.find_new(hook, run(weights="s3://fruits/weights/none.h5"))
 
 
 def test_weights_that_are_not_hdf5_are_named(hook: S3Hook, run: Build) -> None:
+    put_images(hook, "A/1.jpg")
     hook.load_string("<html>404</html>", "weights/page.h5", "fruits")
 
     with pytest.raises(AirflowFailException, match=r"^weights s3://fruits/weights/page\.h5 are not an HDF5 file"):

@@ -132,7 +132,9 @@ def test_export_model_step_before_the_id_of_imagenet_weights_is_known(config: Bu
 
 
 def test_extract_features_step(config: Build) -> None:
-    arguments = arguments_of(extract_features_step(config(output_prefix="/a/b/", max_reject_share=0.2), ARTIFACTS))
+    arguments = arguments_of(
+        extract_features_step(config(output_prefix="/a/b/", max_reject_share=0.2), ARTIFACTS, {"images": 77})
+    )
 
     assert arguments[6:] == [
         *("--manifest", f"s3://fruits/a/b/runs/{RUN}/manifest/manifest.parquet"),
@@ -142,6 +144,7 @@ def test_extract_features_step(config: Build) -> None:
         *("--staging", f"s3://fruits/a/b/runs/{RUN}/staging"),
         *("--progress", f"s3://fruits/a/b/runs/{RUN}/progress.json"),
         *("--max-reject-share", "0.2"),
+        *("--total-images", "77"),
     ]
 
 
@@ -165,4 +168,4 @@ def test_reduce_dimensions_step(config: Build, pca_model: str | None, end: list[
 
 
 def test_a_failed_step_leaves_the_cluster_to_the_teardown(config: Build) -> None:
-    assert extract_features_step(config(), ARTIFACTS)["ActionOnFailure"] == "CONTINUE"
+    assert extract_features_step(config(), ARTIFACTS, {"images": 1})["ActionOnFailure"] == "CONTINUE"

@@ -30,6 +30,13 @@ def test_folders_of_single_varieties(tmp_path: Path) -> None:
     assert keys(f"{tmp_path}/Apple:{tmp_path}/Pear Abate") == ["Apple/1.jpg", "Pear Abate/2.jpg"]
 
 
+def test_two_images_of_one_name_are_named(tmp_path: Path) -> None:
+    make(tmp_path, "Training/Apple/1.jpg", "Test/Apple/1.jpg")
+
+    with pytest.raises(DemoError, match=r"Training/Apple/1\.jpg and .*Test/Apple/1\.jpg would overwrite each other"):
+        image_files(f"{tmp_path}/Training:{tmp_path}/Test")
+
+
 def test_a_stray_image_among_varieties_stays_one(tmp_path: Path) -> None:
     make(tmp_path, "Apple/1.jpg", "stray.jpg")  # find_new_images is to name it
 

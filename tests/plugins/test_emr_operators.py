@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from airflow.providers.amazon.aws.operators import emr as provider
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from botocore.exceptions import EndpointConnectionError
 from emr_operators import EmrAddStepOnceOperator, EmrCreateClusterOnceOperator, EmrEndClusterOperator
 
 from local_aws import LocalAws
@@ -69,6 +70,35 @@ def test_a_killed_task_leaves_no_cluster(emr: Any, job_flow: dict[str, Any], con
 
     (state,) = clusters(emr).values()
     assert state in {"TERMINATING", "TERMINATED"}
+
+
+def test_a_task_killed_before_its_cluster_is_there_leaves_none(
+    emr: Any, job_flow: dict[str, Any], context: Any
+) -> None:
+    # Airflow calls on_kill when the signal arrives, and lets execute go on.
+    operator = create(job_flow)
+    operator.hook.conn.meta.events.register("before-call.emr.RunJobFlow", lambda **_: operator.on_kill())
+    with pytest.raises(AirflowException, match="killed while the cluster was being created"):
+        operator.execute(context)
+
+    (state,) = clusters(emr).values()
+    assert state in {"TERMINATING", "TERMINATED"}
+
+
+def test_a_lost_answer_leaves_no_cluster(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
+    operator = create(job_flow)
+    sent: list[str] = []
+
+    def lose(**_: Any) -> None:
+        sent.append("RunJobFlow")
+        raise EndpointConnectionError(endpoint_url="the answer was lost")
+
+    operator.hook.conn.meta.events.register("response-received.emr.RunJobFlow", lose)
+    with pytest.raises(EndpointConnectionError):
+        operator.execute(context)
+
+    assert sent == ["RunJobFlow"]
+    assert all(state in {"TERMINATING", "TERMINATED"} for state in clusters(emr).values())
 
 
 def add(cluster_id: str, name: str, *command: str) -> EmrAddStepOnceOperator:

@@ -12,6 +12,8 @@ import structlog.testing
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from emr_step_sensor import EmrStepProgressSensor, EmrStepTrigger
 
+from local_aws import LocalAws
+
 
 @pytest.fixture
 def cluster_id(emr: Any, job_flow: dict[str, Any]) -> str:
@@ -130,6 +132,31 @@ def test_a_lost_cluster_is_named_as_the_cause(emr: Any, cluster_id: str, context
 
     with pytest.raises(AirflowFailException, match=r"is CANCELLED: .*the cluster is TERMINATED"):
         waiting.execute_complete(context, event(trigger(cluster_id, waiting.step_id)))
+
+
+def test_a_step_of_another_cluster_is_named(cluster_id: str, context: Any) -> None:
+    with pytest.raises(
+        AirflowFailException, match=r"has no step s-1: a cleared wait_for_… needs its add_… cleared too$"
+    ):
+        sensor(cluster_id, "s-1").execute(context)
+
+
+def test_moments_without_aws_do_not_end_the_watch(aws: LocalAws, emr: Any, cluster_id: str) -> None:
+    step_id = add(emr, cluster_id, "sleep 1")
+    aws.faults.add(fault="throttle", operation="DescribeStep", share=0.5)
+    aws.faults.add(fault="s3-error", status=500)
+
+    watching = trigger(cluster_id, step_id, progress_uri="s3://orchard/runs/1/progress.json")
+    assert event(watching) == {"state": "COMPLETED"}
+
+
+def test_the_cause_survives_a_log_that_cannot_be_read(aws: LocalAws, emr: Any, cluster_id: str, context: Any) -> None:
+    waiting = sensor(cluster_id, add(emr, cluster_id, "echo 'a cause of its own' >&2; exit 3"))
+    result = event(trigger(cluster_id, waiting.step_id))
+    aws.faults.add(fault="s3-error", status=500)
+
+    with pytest.raises(AirflowFailException, match=r"is FAILED: .*a cause of its own"):
+        waiting.execute_complete(context, result)
 
 
 def test_a_timeout_is_not_tried_again(cluster_id: str, context: Any) -> None:
