@@ -76,8 +76,9 @@ class Bench:
         folder = self.folder / f"manifest-{number}"
         return folder if folder.exists() else samples.manifest(self.images[:number], folder)
 
-    def extract(self, number: int, **options: int) -> jobs.Ran:
-        return jobs.extract(self.manifest(number), self.model, self.folder / "output", **options)
+    def extract(self, number: int, cores: int = 2) -> jobs.Ran:
+        jobs.archive_classes(self.manifest(100), self.model, self.folder / "first")
+        return jobs.extract(self.manifest(number), self.model, self.folder / "output", cores=cores)
 
     def run(self, module: str, *arguments: str) -> tuple[float, str]:
         """Run a module to its end and return its seconds and output."""
@@ -162,7 +163,8 @@ def latency(bench: Bench) -> Figures:
             figures[f"latency_{milliseconds}_rate"] = number / ran.seconds_extracting
             output = subprocess.run(
                 [
-                    *(str(Path(sys.executable).parent / "spark-submit"), "--master", "local[2]", *bucket.submit),
+                    *(str(Path(sys.executable).parent / "spark-submit"), "--master", "local[2]"),
+                    *(*jobs.submit_options(), *bucket.submit),
                     *(str(samples.REPOSITORY / "benchmarks/binary_file.py"), "s3://bench/images", str(bench.model)),
                     str(bench.folder / "binary_file"),
                 ],

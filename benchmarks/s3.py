@@ -1,6 +1,7 @@
 """Images in S3, with a latency of one's choice: local_aws in its own process."""
 
 import json
+import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -25,10 +26,7 @@ class S3:
             "AWS_SECRET_ACCESS_KEY": "bench",
             "AWS_DEFAULT_REGION": "eu-west-3",
         }
-        jars = f"{REPOSITORY}/.venv/jars/*"
         settings = {
-            "spark.driver.extraClassPath": jars,
-            "spark.executor.extraClassPath": jars,
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
             "spark.hadoop.fs.s3a.endpoint": endpoint,
             "spark.hadoop.fs.s3a.endpoint.region": "eu-west-3",
@@ -38,8 +36,6 @@ class S3:
 
     def upload(self, images: Sequence[Path], folder: Path) -> Path:
         """Put images into the bucket and return a local manifest of them."""
-        import os
-
         os.environ |= self.environment
         fs, _ = storage.filesystem("s3://")
         fs.mkdir(BUCKET, region_name="eu-west-3")

@@ -6,7 +6,6 @@ StandardScaler, PCA with all 1280 components to see how many are needed, PCA aga
 
 import io
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,8 @@ from PIL import Image
 from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import SparkSession
-from pyspark.sql.functions import PandasUDFType, col, element_at, pandas_udf, split
+from pyspark.sql.functions import col, element_at, split
+from pyspark.sql.pandas.functions import PandasUDFType, pandas_udf
 
 
 def main(images: str, weights: str, output: str, variance: float = 0.8) -> None:
@@ -52,7 +52,6 @@ def main(images: str, weights: str, output: str, variance: float = 0.8) -> None:
         for batch in batches:
             yield featurize_series(model, batch)
 
-    _: Iterator[pd.Series]
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "1024")
     files = spark.read.format("binaryFile").option("pathGlobFilter", "*.jpg").option("recursiveFileLookup", "true")
     frame = files.load(images).withColumn("label", element_at(split(col("path"), "/"), -2))
@@ -71,4 +70,4 @@ def main(images: str, weights: str, output: str, variance: float = 0.8) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(sys.argv[1], sys.argv[2], sys.argv[3])

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.sql import DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
@@ -150,9 +151,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = arguments(argv)
     manifest_uri, features, rejects = map(storage.normalize, (options.manifest, options.features, options.rejects))
     folder, _, name = features.rpartition("/")
-    model = Model.read(options.model)
-    spark = spark_session("extract_features", SETTINGS)
-    total = schemas.check_files(manifest_uri, schemas.MANIFEST, "manifest")
+    with ThreadPoolExecutor() as meanwhile:  # Spark takes seconds to start
+        reading_model = meanwhile.submit(Model.read, options.model)
+        checking = meanwhile.submit(schemas.check_files, manifest_uri, schemas.MANIFEST, "manifest")
+        spark = spark_session("extract_features", SETTINGS)
+        model, total = reading_model.result(), checking.result()
     manifest = schemas.read_files(spark, manifest_uri, schemas.MANIFEST)
     log.info("start images=%d model=%s", total, model.identity.model_id)
     with staged(storage.normalize(options.staging or f"{folder}/_staging-{name}")) as staging:

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark import Accumulator, Broadcast
+from pyspark import Accumulator, Broadcast, InheritableThread
+from pyspark.sql import SparkSession
 
 from spark_jobs import schemas
 from spark_jobs.images import Decoded, decode
@@ -57,6 +59,26 @@ def task(model: Broadcast[Model], counters: Counters) -> Callable[[Batches], Ite
         counters.core_seconds.add(time.monotonic() - started)
 
     return run
+
+
+def warm_up(spark: SparkSession, model: Broadcast[Model]) -> InheritableThread:
+    """Start a Python worker with its engine on every core while the driver still plans: 1.5 s of a small run.
+
+    Best effort: a worker that is missed, or fails, starts when its first task does and says so there.
+    """
+
+    def build(batches: Batches) -> Batches:
+        worker_engine(model.value)
+        return batches
+
+    def start() -> None:
+        with suppress(Exception):
+            cores = spark.sparkContext.defaultParallelism
+            spark.range(0, cores, 1, cores).mapInArrow(build, "id long").write.format("noop").mode("overwrite").save()
+
+    thread = InheritableThread(target=start, daemon=True)
+    thread.start()
+    return thread
 
 
 _engine: Engine | None = None
