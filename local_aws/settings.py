@@ -24,6 +24,7 @@ class Timing:
 class Spark:
     """The Spark installation that runs the steps.
 
+    `class_archive` is what `python -m local_aws.class_archive` makes; used where it exists.
     `python` is the interpreter of an environment with pyspark; `jars` holds hadoop-aws and its AWS SDK. In local mode
     one JVM is the driver and the executors, so `driver_memory` is all the memory a step gets, whatever it asks for.
     """
@@ -31,6 +32,7 @@ class Spark:
     python: Path = REPOSITORY / ".venv/spark/bin/python"
     java_home: Path = field(default_factory=lambda: _java_home())
     jars: Path = REPOSITORY / ".venv/jars"
+    class_archive: Path = REPOSITORY / ".venv/spark-classes.jsa"
     master: str = "local[*,4]"
     driver_memory: str = "2g"
 

@@ -85,7 +85,9 @@ class Node:
             "SPARK_CONF_DIR": str(self._conf),
             "HADOOP_CONF_DIR": str(self._conf),
             # A short life: the serial collector and no huge reservations.
-            "SPARK_SUBMIT_OPTS": f"-XX:+UseSerialGC -Xshare:auto -Djava.io.tmpdir={self.scratch}",
+            "SPARK_SUBMIT_OPTS": " ".join(
+                ["-XX:+UseSerialGC", f"-Djava.io.tmpdir={self.scratch}", *self._class_archive_options()]
+            ),
             "SPARK_LAUNCHER_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto",
             "EMR_RELEASE_LABEL": self._release_label,
         }
@@ -101,7 +103,16 @@ class Node:
 
     @property
     def _class_path(self) -> str:
-        return f"{self._spark.jars}/*"
+        # Spark's own jars too, although it adds them: an archive of classes wants its class path first, unbroken by the
+        # configuration folder that Spark puts between the two.
+        return f"{self._spark.jars}/*:{self._spark.home}/jars/*"
+
+    def _class_archive_options(self) -> list[str]:
+        archive = self._spark.class_archive
+        if not archive.is_file():
+            return []
+        # An archive of another JDK or class path is passed over; nobody needs to hear of it.
+        return [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
 
     def _write_aws_configuration(self) -> None:
         """What the instance profile and the region are on EC2: credentials without any environment variable."""
