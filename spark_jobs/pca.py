@@ -42,7 +42,9 @@ class Pca:
 
     def standardize(self, rows: Floats) -> Floats:
         """Return (n, d) features with mean 0 and deviation 1; those that were constant become 0."""
-        return (rows - self.mean) * _inverse(self.deviation)
+        centered = rows - self.mean
+        centered *= _inverse(self.deviation)
+        return centered
 
     def project(self, rows: Floats) -> Floats:
         """Return the (n, k) components of (n, d) features."""
