@@ -35,7 +35,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------- set-up: idempotent, silent where nothing changed
-setup: $(VENV)/.airflow $(VENV)/.spark $(VENV)/.jars ## Both environments, a JDK and Spark's S3 jars (done by every target)
+setup: $(VENV)/.airflow $(VENV)/.spark $(VENV)/.jars $(VENV)/.classes ## Both environments, a JDK and Spark's S3 jars (done by every target)
 
 $(VENV)/.uv: requirements/uv.txt bin/setup
 	@bin/setup uv
@@ -51,6 +51,9 @@ $(VENV)/.lint: requirements/lint.txt $(VENV)/.uv
 
 $(VENV)/.jars: requirements/jars.sha256 $(VENV)/.spark $(VENV)/.airflow
 	@bin/setup jars
+
+$(VENV)/.classes: $(VENV)/.jars
+	@bin/setup classes
 
 lock: $(VENV)/.uv ## Compile the lock files anew from pyproject.toml
 	@$(LOCK) --group airflow --group test -o requirements/airflow.txt
