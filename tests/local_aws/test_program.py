@@ -87,7 +87,7 @@ def busy_cluster(running: Program, marker: str) -> tuple[Emr, str, str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly_with_all_that_runs(program: type[Program], number: int, tmp_path: Path) -> None:
     running = program()
-    busy_cluster(running, "7654321")
+    busy_cluster(running, f"7{os.getpid()}")
     children = psutil.Process(running.process.pid).children(recursive=True)
     assert len(children) >= 3
     home = next(process for process in children if process.name() == "sleep").environ()["HOME"]
@@ -95,17 +95,17 @@ def test_a_signal_ends_it_cleanly_with_all_that_runs(program: type[Program], num
 
     assert running.end(number) == 0
 
-    assert sleeping("7654321") == []
+    assert sleeping(f"7{os.getpid()}") == []
     assert not any(map(still_there, children))
     assert not os.path.exists(Path(home).parents[1])
 
 
 def test_even_sigkill_leaves_no_process_behind(program: type[Program]) -> None:
     running = program()
-    busy_cluster(running, "7654322")
+    busy_cluster(running, f"8{os.getpid()}")
     children = psutil.Process(running.process.pid).children(recursive=True)
     assert running.end(signal.SIGKILL) == -signal.SIGKILL
-    wait_for(lambda: not sleeping("7654322"), 10)
+    wait_for(lambda: not sleeping(f"8{os.getpid()}"), 10)
     wait_for(lambda: not any(map(still_there, children)), 10)
 
 
@@ -157,7 +157,7 @@ def test_help_and_wrong_arguments() -> None:
 def test_a_data_directory_keeps_buckets_and_clusters(program: type[Program], tmp_path: Path) -> None:
     folder = tmp_path / "data"
     running = program("--data-dir", str(folder))
-    emr, cluster, step_id = busy_cluster(running, "7654323")
+    emr, cluster, step_id = busy_cluster(running, f"9{os.getpid()}")
     s3 = running.client("s3")
     s3.put_object(Bucket="data", Key="a b/é.jpg", Body=b"x", Metadata={"label": "fig"}, ContentType="image/jpeg")
     s3.put_object(Bucket="data", Key="gone", Body=b"x")

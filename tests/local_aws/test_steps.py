@@ -173,23 +173,24 @@ def test_concurrency_has_its_limits(cluster_api: Emr, cluster: str, level: int) 
 # ---------------------------------------------------------------------- cancelling and killing
 
 # A family in three process groups, deaf to SIGTERM: the shell, a child of its group, and one that made its own group.
-FAMILY = """
+MARKER = f"9{os.getpid()}"  # seconds that no other process sleeps for
+FAMILY = f"""
 trap '' TERM
-sleep 987654 & set -m; bash -c "trap '' TERM; exec sleep 987654" & wait; wait; sleep 987654
+sleep {MARKER} & set -m; bash -c "trap '' TERM; exec sleep {MARKER}" & wait; wait; sleep {MARKER}
 """
 
 
 @pytest.mark.parametrize("option", ["SEND_INTERRUPT", "TERMINATE_PROCESS"])
 def test_cancelling_kills_every_process_of_the_step(cluster_api: Emr, cluster: str, option: str) -> None:
     steps = cluster_api.add(cluster, step("bash", "-c", FAMILY), step("true"), step("true"))
-    wait_for(lambda: len(alive("sleep 987654")) >= 3)
+    wait_for(lambda: len(alive(f"sleep {MARKER}")) >= 3)
 
     answer = cluster_api.client.cancel_steps(ClusterId=cluster, StepIds=steps[:2], StepCancellationOption=option)
 
     found = [(info["StepId"], info["Status"]) for info in answer["CancelStepsInfoList"]]
     assert found == [(steps[0], "SUBMITTED"), (steps[1], "SUBMITTED")]
     assert cluster_api.ended(cluster, steps) == ["CANCELLED", "CANCELLED", "COMPLETED"]
-    assert alive("sleep 987654") == []
+    assert alive(f"sleep {MARKER}") == []
 
 
 def test_what_has_ended_cannot_be_cancelled(cluster_api: Emr, cluster: str) -> None:
@@ -201,19 +202,19 @@ def test_what_has_ended_cannot_be_cancelled(cluster_api: Emr, cluster: str) -> N
 
 def test_terminating_kills_every_process_of_the_step(cluster_api: Emr, s3: Any, cluster: str) -> None:
     steps = cluster_api.add(cluster, step("bash", "-c", f"echo started; {FAMILY}"), step("true"))
-    wait_for(lambda: len(alive("sleep 987654")) >= 3)
+    wait_for(lambda: len(alive(f"sleep {MARKER}")) >= 3)
     cluster_api.client.terminate_job_flows(JobFlowIds=[cluster])
     assert cluster_api.until(cluster, "TERMINATED")["State"] == "TERMINATED"
     assert cluster_api.states(cluster, steps) == ["CANCELLED", "CANCELLED"]
     assert cluster_api.step_status(cluster, steps[0])["StateChangeReason"]["Message"] == "Job terminated"
-    assert alive("sleep 987654") == []
+    assert alive(f"sleep {MARKER}") == []
     assert log(s3, cluster, f"steps/{steps[0]}/stdout") == "started\n"
 
 
 def test_what_a_step_leaves_behind_ends_with_it(cluster_api: Emr, cluster: str) -> None:
-    steps = cluster_api.add(cluster, step("bash", "-c", "sleep 987653 & exit 0"))
+    steps = cluster_api.add(cluster, step("bash", "-c", f"sleep {MARKER} & exit 0"))
     assert cluster_api.ended(cluster, steps) == ["COMPLETED"]
-    assert alive("sleep 987653") == []
+    assert alive(f"sleep {MARKER}") == []
 
 
 # ---------------------------------------------------------------------- isolation
