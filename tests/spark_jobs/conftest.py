@@ -39,9 +39,10 @@ def spark() -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def reference_features() -> Path:
     """Features of 316 images, computed by Keras: `names` and `features` (316, 1280)."""
-    file = os.environ.get("FRUITS_TEST_REFERENCE")
+    beside = Path(os.environ.get("FRUITS_TEST_WEIGHTS", "")).parent.parent / "reference_features.npz"
+    file = os.environ.get("FRUITS_TEST_REFERENCE") or (str(beside) if beside.is_file() else None)
     if not file:
-        pytest.skip("FRUITS_TEST_REFERENCE is not set: it names reference_features.npz")
+        pytest.skip("FRUITS_TEST_REFERENCE is not set, and no reference_features.npz lies above the weights' folder")
     return Path(file)
 
 
