@@ -326,6 +326,8 @@ class Cluster:
         actions = self.request.get("BootstrapActions", [])
         if actions:
             with self.lock:
+                if self._ending:
+                    return self._ending
                 self._bootstrap = bootstrap.Bootstrap(
                     self._instances_to_prepare(),
                     self._node,
@@ -354,6 +356,8 @@ class Cluster:
         """RUNNING and WAITING, until something ends it."""
         with self.lock:
             while True:
+                if ending := self._ending or self._clocks():
+                    return ending
                 self._provision()
                 self._start_steps()
                 if self._running:
@@ -367,8 +371,6 @@ class Cluster:
                     ran = any(step.is_final for step in self.steps)
                     message = "Cluster ready after last step completed." if ran else "Cluster ready to run steps."
                     self._enter("WAITING", {"Message": message})
-                if ending := self._ending or self._clocks():
-                    return ending
                 self._changed.wait(TICK_SECONDS)
 
     def _end(self, ending: Ending) -> None:
@@ -518,11 +520,12 @@ class Cluster:
         """ActionOnFailure. With several steps at once EMR only goes on, whatever the step says."""
         if self.step_concurrency > 1:
             return
-        if step.action_on_failure == "CANCEL_AND_WAIT":
+        terminates = step.action_on_failure in {"TERMINATE_CLUSTER", "TERMINATE_JOB_FLOW"}
+        if step.action_on_failure == "CANCEL_AND_WAIT" or (terminates and self.protected):
             for other in self.steps:
                 if other.state == "PENDING":
                     other.end("CANCELLED", "Cancelled as an earlier step failed")
-        elif step.action_on_failure in {"TERMINATE_CLUSTER", "TERMINATE_JOB_FLOW"} and self._ending is None:
+        elif terminates and self._ending is None:
             self._ending = Ending("STEP_FAILURE", "Shut down as step failed", with_errors=True)
 
 

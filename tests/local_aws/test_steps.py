@@ -130,6 +130,20 @@ def test_terminate_cluster_ends_the_cluster_with_errors(cluster_api: Emr, cluste
     assert status["StateChangeReason"] == {"Code": "STEP_FAILURE", "Message": "Shut down as step failed"}
 
 
+def test_the_last_step_of_a_transient_cluster_ends_it_with_errors_too(cluster_api: Emr) -> None:
+    steps = [step("true"), step("false", on_failure="TERMINATE_CLUSTER")]
+    cluster = cluster_api.create(Steps=steps, Instances={"KeepJobFlowAliveWhenNoSteps": False})
+    status = cluster_api.until(cluster, "TERMINATED", "TERMINATED_WITH_ERRORS")
+    assert (status["State"], status["StateChangeReason"]["Code"]) == ("TERMINATED_WITH_ERRORS", "STEP_FAILURE")
+
+
+def test_a_protected_cluster_outlives_a_failed_step(cluster_api: Emr) -> None:
+    cluster = cluster_api.create(Instances={"TerminationProtected": True})
+    steps = cluster_api.add(cluster, step("false", on_failure="TERMINATE_CLUSTER"), step("true"))
+    assert cluster_api.ended(cluster, steps) == ["FAILED", "CANCELLED"]
+    assert cluster_api.until(cluster, "WAITING", "TERMINATING")["State"] == "WAITING"
+
+
 def test_steps_run_at_once_as_far_as_the_level_allows(cluster_api: Emr, cluster: str) -> None:
     assert cluster_api.client.modify_cluster(ClusterId=cluster, StepConcurrencyLevel=2)["StepConcurrencyLevel"] == 2
     steps = cluster_api.add(cluster, *[step("sleep", "1") for _ in range(4)])
