@@ -41,10 +41,10 @@ class EmrCreateClusterOnceOperator(EmrCreateJobFlowOperator):
             self.log.info("Cluster %s of this run exists already: an earlier try created it", cluster_id)
             return cluster_id
         try:
-            cluster_id = super().execute(context)
+            created = super().execute(context)
             if self._killed:  # Airflow calls on_kill and lets execute go on
                 raise AirflowException("killed while the cluster was being created")
-            return cluster_id
+            return created
         except BaseException:
             self._terminate()
             raise
