@@ -108,6 +108,16 @@ def test_features_of_two_runs_become_vectors_a_model_and_a_report(bucket: Bucket
     )
 
 
+def test_many_vectors_go_into_files_of_a_bounded_size(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.inventory(*range(60))
+    bucket.features("1", synthetic(60))
+    monkeypatch.setattr(reduce_dimensions, "FILE_BYTES", 25 * 4 * 4)  # of 25 vectors of 4 components
+    assert bucket.reduce("--components", "4")["sizes"]["pca_files"] == 3
+    files = [pq.read_table(file)["path"].to_pylist() for file in (bucket.root / "results/pca").glob("*.parquet")]
+    assert all(paths == sorted(paths) for paths in files)
+    assert sorted(path for paths in files for path in paths) == sorted(image(index)["path"] for index in range(60))
+
+
 def test_two_runs_on_the_same_data_agree_to_the_byte(bucket: Bucket) -> None:
     bucket.inventory(*range(50))
     bucket.features("1", synthetic(50))
