@@ -33,6 +33,9 @@ SETTINGS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
 }
 
+# No two features are alike: looking for a dictionary of them is work for nothing.
+PARQUET = {"parquet.enable.dictionary#features.list.element": "false"}
+
 log = logging.getLogger("extract_features")
 
 
@@ -76,6 +79,7 @@ def extract(
             .repartition(max(1, math.ceil(total / IMAGES_PER_TASK)))
             .mapInArrow(extraction.task(broadcast, counters), schemas.spark_schema(extraction.OUTCOMES))
             .write.mode("overwrite")
+            .options(**PARQUET)
             .parquet(staging)
         )
     log.info(progress.summary(progress.images.value, progress.rejects.value, time.monotonic() - started))
@@ -99,6 +103,7 @@ def part(outcomes: DataFrame, total: int, features: str, rejects: str) -> int:
         .select(*schemas.FEATURES.names)
         .coalesce(max(1, math.ceil(total * BYTES_PER_ROW / BYTES_PER_FILE)))
         .write.mode("overwrite")
+        .options(**PARQUET)
         .parquet(features)
     )
     (

@@ -2,11 +2,15 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
+from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 # Applied where spark-submit said nothing.
@@ -49,11 +53,20 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except JobError as error:
-        message = " ".join(str(error).split())
-        print(f"error: {message}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        _fail(str(error))
+    except (Py4JJavaError, PySparkException) as error:
+        # Raised in a worker, it comes back as the text of a traceback within a Java exception.
+        found = re.search(rf"^\S*\b{JobError.__name__}: (.+)$", str(error), re.MULTILINE)
+        if not found:
+            raise
+        _fail(found[1])
     finally:
         with suppress(Exception):
             active = SparkSession.getActiveSession()
             if active is not None:
                 active.stop()
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    sys.exit(1)

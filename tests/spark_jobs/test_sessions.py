@@ -1,0 +1,50 @@
+"""How a job ends: one line for what a person can act on."""
+
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import indent
+
+from pyspark.sql import SparkSession
+
+
+def ended(main: str) -> subprocess.CompletedProcess[str]:
+    """Run a job in a process of its own: its end stops the session, which here is everyone's."""
+    code = (
+        f"from spark_jobs.sessions import JobError, run, spark_session\ndef main():\n{indent(main, '    ')}\nrun(main)"
+    )
+    folder = Path(__file__).parents[2]
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+
+
+def test_an_expected_error_is_one_line_and_exit_code_1() -> None:
+    result = ended(r"raise JobError('s3://b/k: not\n  found')")
+
+    assert result.returncode == 1
+    assert result.stderr == "error: s3://b/k: not found\n"
+
+
+def test_an_error_that_is_a_bug_keeps_its_traceback() -> None:
+    result = ended("1 / 0")
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback")
+    assert "ZeroDivisionError" in result.stderr
+
+
+def test_an_expected_error_in_a_worker_is_one_line_too(tmp_path: Path) -> None:
+    result = ended(
+        "def fail(batches):\n"
+        "    raise JobError('the model differs')\n"
+        "spark = spark_session('test', {'spark.master': 'local[1]', 'spark.ui.enabled': 'false'})\n"
+        f"spark.range(1).mapInArrow(fail, 'id long').write.parquet('{tmp_path}/x')\n"
+    )
+
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "error: the model differs"
+
+
+def test_defaults_yield_to_what_spark_submit_was_given(spark: SparkSession) -> None:
+    assert spark.conf.get("spark.sql.shuffle.partitions") == "4"  # the tests' own, see conftest
+    assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
+    assert spark.conf.get("spark.sql.parquet.compression.codec") == "zstd"
