@@ -1,9 +1,10 @@
 """20 clusters and 200 steps go through it: nothing may stay."""
 
 import gc
-import os
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -21,9 +22,9 @@ def held() -> tuple[int, int, int]:
     return threading.active_count(), process.num_fds(), len(process.children(recursive=True))
 
 
-def test_nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_leaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     timing = Timing(starting=0.2, bootstrapping=0.1, terminating=0.1)
-    temporary = set(os.listdir("/tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with LocalAws(timing=timing) as aws:
         for name, value in aws.environment().items():
             monkeypatch.setenv(name, value)
@@ -60,8 +61,7 @@ def test_nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
         after = wait_for(lambda: (now := held()) <= before and now, 20)
         logs = sum(page["KeyCount"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="data"))
         assert logs == 3 * (CLUSTERS * STEPS_EACH + 1)
-    left = {name for name in set(os.listdir("/tmp")) - temporary if name.startswith("local_aws-")}
-    assert left == set()
+    assert list(tmp_path.iterdir()) == []
     held_text = f"threads, descriptors, children: {before} before, {after} after"
     print(f"\n{len(states)} steps on {CLUSTERS} clusters in {seconds:.1f} s; {held_text}")  # noqa: T201 - for pytest -s
 
