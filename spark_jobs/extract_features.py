@@ -21,6 +21,7 @@ from spark_jobs.progress import Progress
 from spark_jobs.sessions import JobError, run, spark_session
 
 IMAGES_PER_TASK = 500
+LEAST_IMAGES_PER_TASK = 50  # half a second's work: less is not worth a task
 BYTES_PER_FILE = 128 * 2**20
 BYTES_PER_ROW = 5_000  # of Parquet: 1280 floats compress little
 EXAMPLES = 3  # of each reason, in the error
@@ -33,7 +34,7 @@ SETTINGS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
 }
 
-# No two features are alike: looking for a dictionary of them is work for nothing.
+# Hardly two features are alike, so a dictionary of them saves no space: files are as large with one as without.
 PARQUET = {"parquet.enable.dictionary#features.list.element": "false"}
 
 log = logging.getLogger("extract_features")
@@ -64,6 +65,11 @@ def _share(text: str) -> float:
     return value
 
 
+def tasks(images: int, cores: int) -> int:
+    """Return how many tasks share the images: a small run must not leave cores idle, a large one not hang on its last task."""
+    return max(1, math.ceil(images / IMAGES_PER_TASK), min(cores, math.ceil(images / LEAST_IMAGES_PER_TASK)))
+
+
 def extract(
     spark: SparkSession, manifest: DataFrame, total: int, model: Model, staging: str, progress_uri: str | None = None
 ) -> None:
@@ -76,7 +82,7 @@ def extract(
         counters = extraction.Counters(progress.images, progress.rejects, progress.core_seconds)
         (
             manifest.select(*extraction.SOURCE_COLUMNS)
-            .repartition(max(1, math.ceil(total / IMAGES_PER_TASK)))
+            .repartition(tasks(total, context.defaultParallelism))
             .mapInArrow(extraction.task(broadcast, counters), schemas.spark_schema(extraction.OUTCOMES))
             .write.mode("overwrite")
             .options(**PARQUET)

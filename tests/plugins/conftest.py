@@ -19,6 +19,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
             Bucket="orchard", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
         )
         yield endpoint
+        endpoint.reset()  # buckets are shared by all endpoints of a process, and another may live on
 
 
 @pytest.fixture

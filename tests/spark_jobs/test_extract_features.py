@@ -289,3 +289,18 @@ def test_spark_submit_on_a_cluster(
     assert "Traceback" not in result.stdout + result.stderr
     assert len(table(tmp_path / "features", schemas.FEATURES)) == 10
     assert Counter(row["reason"] for row in table(tmp_path / "rejects", schemas.REJECTS)) == {"empty": 1}
+
+
+@pytest.mark.parametrize(
+    ("images", "cores", "expected"),
+    [
+        (0, 2, 1),
+        (49, 2, 1),  # not worth two tasks
+        (316, 2, 2),  # both cores have work
+        (316, 64, 7),
+        (2_000, 2, 4),
+        (1_000_000, 8, 2_000),
+    ],
+)
+def test_tasks_fit_the_images_and_the_cores(images: int, cores: int, expected: int) -> None:
+    assert extract_features.tasks(images, cores) == expected
