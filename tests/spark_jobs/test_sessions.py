@@ -1,11 +1,12 @@
 """How a job ends: one line for what a person can act on."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from textwrap import indent
 
-from pyspark.sql import SparkSession
+REPOSITORY = Path(__file__).parents[2]
 
 
 def ended(main: str) -> subprocess.CompletedProcess[str]:
@@ -13,8 +14,7 @@ def ended(main: str) -> subprocess.CompletedProcess[str]:
     code = (
         f"from spark_jobs.sessions import JobError, run, spark_session\ndef main():\n{indent(main, '    ')}\nrun(main)"
     )
-    folder = Path(__file__).parents[2]
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False)
 
 
 def test_an_expected_error_is_one_line_and_exit_code_1() -> None:
@@ -44,7 +44,19 @@ def test_an_expected_error_in_a_worker_is_one_line_too(tmp_path: Path) -> None:
     assert result.stderr.splitlines()[-1] == "error: the model differs"
 
 
-def test_defaults_yield_to_what_spark_submit_was_given(spark: SparkSession) -> None:
-    assert spark.conf.get("spark.sql.shuffle.partitions") == "4"  # the tests' own, see conftest
-    assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
-    assert spark.conf.get("spark.sql.parquet.compression.codec") == "zstd"
+def test_defaults_yield_to_what_spark_submit_was_given() -> None:
+    # In a process of its own: jobs that ran before in this one have put their settings into its session.
+    probe = (
+        "from spark_jobs.sessions import spark_session\n"
+        "conf = spark_session('test', {'spark.sql.shuffle.partitions': '8', 'spark.sql.ansi.enabled': 'true'}).conf\n"
+        "names = ('shuffle.partitions', 'ansi.enabled', 'session.timeZone', 'parquet.compression.codec')\n"
+        "print(*(conf.get(f'spark.sql.{name}') for name in names))\n"
+    )
+    given = "--conf spark.sql.shuffle.partitions=5 --conf spark.sql.session.timeZone=Asia/Tokyo --conf spark.ui.enabled=false"
+    environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": f"--master local[1] {given} pyspark-shell"}
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["5", "true", "Asia/Tokyo", "zstd"]
