@@ -41,7 +41,8 @@ def test_an_expected_error_in_a_worker_is_one_line_too(tmp_path: Path) -> None:
     )
 
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == "error: the model differs"
+    # Spark's own log lines may come later: the JVM writes them to the same stderr.
+    assert "error: the model differs" in result.stderr.splitlines()
 
 
 def test_defaults_yield_to_what_spark_submit_was_given() -> None:
