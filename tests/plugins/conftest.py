@@ -15,11 +15,12 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
     with LocalAws(port=0, timing=Timing(starting=0.05, bootstrapping=0.05, terminating=0.05)) as endpoint:
         for name, value in endpoint.environment().items():
             monkeypatch.setenv(name, value)
+        endpoint.reset()  # buckets are shared by all endpoints of a process, and another may live on
         boto3.client("s3").create_bucket(
             Bucket="orchard", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
         )
         yield endpoint
-        endpoint.reset()  # buckets are shared by all endpoints of a process, and another may live on
+        endpoint.reset()
 
 
 @pytest.fixture
