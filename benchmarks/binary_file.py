@@ -13,6 +13,7 @@ from spark_jobs import extraction, schemas
 from spark_jobs.mobilenet import Model
 from spark_jobs.reading import Source
 from spark_jobs.sessions import spark_session
+from spark_jobs.staging import OUTCOMES
 
 
 def main(images: str, model: str, output: str) -> None:
@@ -29,7 +30,7 @@ def main(images: str, model: str, output: str) -> None:
 
     started = time.monotonic()
     frame = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(images)
-    frame.select("path", "length", "content").mapInArrow(run, schemas.spark_schema(extraction.OUTCOMES)).write.mode(
+    frame.select("path", "length", "content").mapInArrow(run, schemas.spark_schema(OUTCOMES)).write.mode(
         "overwrite"
     ).parquet(output)
     print(f"seconds={time.monotonic() - started}")

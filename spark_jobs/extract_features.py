@@ -1,7 +1,7 @@
 """Run the network over the images of a manifest: features of those that can be used, a reason for each other.
 
-The network runs once per image. Its results are staged first, by Spark's own committer, and only then parted into the
-two outputs, so nothing that fails afterwards runs it again.
+The network runs once per image. Its results are staged first, by Spark's own committer, and only then merged into the
+two outputs (see `staging`), so nothing that fails afterwards runs it again.
 """
 
 import argparse
@@ -12,30 +12,32 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pyspark.sql import DataFrame, Observation, SparkSession, Window
+from pyspark import Broadcast
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from spark_jobs import extraction, schemas, storage
 from spark_jobs.mobilenet import Model
 from spark_jobs.progress import Progress
 from spark_jobs.sessions import JobError, run, spark_session
+from spark_jobs.staging import OUTCOMES, merge
 
 IMAGES_PER_TASK = 500
 LEAST_IMAGES_PER_TASK = 50  # half a second's work: less is not worth a task
-BYTES_PER_FILE = 128 * 2**20
-BYTES_PER_ROW = 5_000  # of Parquet: 1280 floats compress little
 EXAMPLES = 3  # of each reason, in the error
 
 SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "8",  # of counts by reason, nothing larger
+    # The one thing in which the workers of SQL and of RDDs differ: without it they are the same, started once.
+    "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
     # One result batch of the engine at a time is in memory, not thousands of manifest rows' worth of read-ahead.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
 }
 
-# Hardly two features are alike, so a dictionary of them saves no space: files are as large with one as without.
-PARQUET = {"parquet.enable.dictionary#features.list.element": "false"}
+# Staged rows are read once and deleted: to compress them costs more than to write them.
+STAGED = {"compression": "none", "parquet.enable.dictionary#features": "false"}
 
 log = logging.getLogger("extract_features")
 
@@ -71,57 +73,22 @@ def tasks(images: int, cores: int) -> int:
 
 
 def extract(
-    spark: SparkSession, manifest: DataFrame, total: int, model: Model, staging: str, progress_uri: str | None = None
+    manifest: DataFrame, total: int, model: Broadcast[Model], staging: str, progress_uri: str | None = None
 ) -> None:
-    """Run the network on every image of the manifest and stage one row for each, all of `extraction.OUTCOMES`."""
-    context = spark.sparkContext
+    """Run the network on every image of the manifest and stage one row for each, all of `OUTCOMES`."""
+    context = manifest.sparkSession.sparkContext
     started = time.monotonic()
-    broadcast = context.broadcast(model)
-    warming = extraction.warm_up(spark, broadcast)
     with Progress(context, total, uri=progress_uri) as progress:
         counters = extraction.Counters(progress.images, progress.rejects, progress.core_seconds)
         (
             manifest.select(*extraction.SOURCE_COLUMNS)
             .repartition(tasks(total, context.defaultParallelism))
-            .mapInArrow(extraction.task(broadcast, counters), schemas.spark_schema(extraction.OUTCOMES))
+            .mapInArrow(extraction.task(model, counters), schemas.spark_schema(OUTCOMES))
             .write.mode("overwrite")
-            .options(**PARQUET)
+            .options(**STAGED)
             .parquet(staging)
         )
     log.info(progress.summary(progress.images.value, progress.rejects.value, time.monotonic() - started))
-    warming.join()
-    broadcast.destroy()
-
-
-def part(outcomes: DataFrame, total: int, features: str, rejects: str) -> int:
-    """Write staged rows to where they belong, features in files of about 128 MB.
-
-    Returns:
-        Number of rejects.
-
-    Raises:
-        JobError: there are more or fewer staged rows than the `total` images of the manifest.
-    """
-    counted = Observation()
-    (
-        outcomes.observe(counted, F.count(F.lit(1)).alias("images"), F.count("reason").alias("rejects"))
-        .where(F.col("reason").isNull())
-        .select(*schemas.FEATURES.names)
-        .coalesce(max(1, math.ceil(total * BYTES_PER_ROW / BYTES_PER_FILE)))
-        .write.mode("overwrite")
-        .options(**PARQUET)
-        .parquet(features)
-    )
-    (
-        outcomes.where(F.col("reason").isNotNull())
-        .select(*schemas.REJECTS.names)
-        .coalesce(1)
-        .write.mode("overwrite")
-        .parquet(rejects)
-    )
-    if counted.get["images"] != total:
-        raise JobError(f"{total} images in the manifest, results for {counted.get['images']}: a bug, please report it")
-    return counted.get["rejects"]
 
 
 def check_rejects(rejects: DataFrame, rejected: int, total: int, max_share: float) -> None:
@@ -167,13 +134,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         checking = meanwhile.submit(schemas.check_files, manifest_uri, schemas.MANIFEST, "manifest")
         spark = spark_session("extract_features", SETTINGS)
         model, total = reading_model.result(), checking.result()
+    shared = spark.sparkContext.broadcast(model)
+    warming = extraction.warm_up(shared, spark.sparkContext)
     manifest = schemas.read_files(spark, manifest_uri, schemas.MANIFEST)
     log.info("start images=%d model=%s", total, model.identity.model_id)
     with staged(storage.normalize(options.staging or f"{folder}/_staging-{name}")) as staging:
-        extract(spark, manifest, total, model, staging, options.progress and storage.normalize(options.progress))
-        rejected = part(schemas.read_files(spark, staging, extraction.OUTCOMES), total, features, rejects)
+        extract(manifest, total, shared, staging, options.progress and storage.normalize(options.progress))
+        warming.join()
+        shared.destroy()
+        merged = merge(spark.sparkContext, staging, features, rejects, total)
     of = max(total, options.total_images or total)
-    check_rejects(schemas.read_files(spark, rejects, schemas.REJECTS), rejected, of, options.max_reject_share)
+    check_rejects(schemas.read_files(spark, rejects, schemas.REJECTS), merged.rejects, of, options.max_reject_share)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark import Accumulator, Broadcast, InheritableThread
-from pyspark.sql import SparkSession
+from pyspark import Accumulator, Broadcast, InheritableThread, SparkContext
 
-from spark_jobs import schemas
 from spark_jobs.images import Decoded, decode
 from spark_jobs.mobilenet import Engine, Identity, Model
 from spark_jobs.reading import Outcome, Source, read_ahead
 from spark_jobs.rejects import Rejected
+from spark_jobs.staging import OUTCOMES
 
 SOURCE_COLUMNS = ["path", "label", "etag", "size"]
-
-# What is staged: a row for each image, with features or with the reason why not.
-OUTCOMES = pa.schema([*schemas.FEATURES, schemas.REJECTS.field("reason"), schemas.REJECTS.field("detail")])
 
 ROWS_PER_BATCH = 64  # 330 kB of features: on its way to Spark's writer while the next ones are computed
 
@@ -61,20 +57,19 @@ def task(model: Broadcast[Model], counters: Counters) -> Callable[[Batches], Ite
     return run
 
 
-def warm_up(spark: SparkSession, model: Broadcast[Model]) -> InheritableThread:
+def warm_up(model: Broadcast[Model], context: SparkContext) -> InheritableThread:
     """Start a Python worker with its engine on every core while the driver still plans: 1.5 s of a small run.
 
     Best effort: a worker that is missed, or fails, starts when its first task does and says so there.
     """
 
-    def build(batches: Batches) -> Batches:
+    def build(_: object) -> None:
         worker_engine(model.value)
-        return batches
 
     def start() -> None:
         with suppress(Exception):
-            cores = spark.sparkContext.defaultParallelism
-            spark.range(0, cores, 1, cores).mapInArrow(build, "id long").write.format("noop").mode("overwrite").save()
+            cores = context.defaultParallelism
+            context.parallelize(range(cores), cores).foreach(build)  # no SQL: planning its first query takes a second
 
     thread = InheritableThread(target=start, daemon=True)
     thread.start()
@@ -127,39 +122,24 @@ def extract(outcomes: Iterable[Outcome], engine: Callable[[], FeatureExtractor])
 
 
 class _Rows:
-    """Rows on their way into one Arrow batch, features in one flat buffer."""
+    """Rows on their way into one Arrow batch."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[object, ...]] = []
-        self._features = np.empty((ROWS_PER_BATCH, schemas.FEATURE_COUNT), np.float32)
-        self._usable: list[bool] = []
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def add(self, source: Source, model_id: str, image: Decoded, features: npt.NDArray[np.float32]) -> None:
-        self._features[sum(self._usable)] = features
-        self._usable.append(True)
-        self._rows.append((*_values(source), model_id, image.width, image.height, None, None))
+        packed = features.astype("<f4", copy=False).tobytes()
+        self._rows.append((*_values(source), model_id, image.width, image.height, packed, None, None))
 
     def reject(self, source: Source, model_id: str, rejected: Rejected) -> None:
-        self._usable.append(False)
-        self._rows.append((*_values(source), model_id, None, None, str(rejected.reason), rejected.detail))
+        self._rows.append((*_values(source), model_id, None, None, None, str(rejected.reason), rejected.detail))
 
     def batch(self) -> pa.RecordBatch:
-        ends = np.cumsum([0, *self._usable], dtype=np.int32) * schemas.FEATURE_COUNT
-        features = pa.ListArray.from_arrays(
-            pa.array(ends),
-            pa.array(self._features[: sum(self._usable)].reshape(-1)),
-            type=OUTCOMES.field("features").type,
-            mask=pa.array(~np.array(self._usable)),
-        )
-        columns = list(zip(*self._rows, strict=True))
-        arrays = [
-            pa.array(column, field.type)
-            for column, field in zip(columns, (field for field in OUTCOMES if field.name != "features"), strict=True)
-        ]
-        arrays.insert(OUTCOMES.get_field_index("features"), features)
+        columns = zip(*self._rows, strict=True)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, OUTCOMES, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=OUTCOMES)
 
 

@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NoReturn
 
 from py4j.protocol import Py4JJavaError
@@ -60,11 +59,6 @@ def run(main: Callable[[], None]) -> None:
         if not found:
             raise
         _fail(found[1])
-    finally:
-        with suppress(Exception):
-            active = SparkSession.getActiveSession()
-            if active is not None:
-                active.stop()
 
 
 def _fail(message: str) -> NoReturn:

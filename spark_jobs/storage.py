@@ -6,6 +6,8 @@ key, `file:///a#b` exactly that file. Only the scheme is interpreted.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import fsspec
@@ -91,6 +93,21 @@ def write_bytes(uri: str, content: bytes) -> None:
         with fs.open(path, "wb") as stream:
             stream.write(content)
     except Exception as error:  # each client has its own; the job says what it could not write
+        raise JobError(f"{uri}: cannot be written: {error}") from error
+
+
+@contextmanager
+def create(uri: str) -> Iterator[Any]:
+    """Give a stream that writes the file `uri`, folders made as needed; it may be there before the block ends.
+
+    Raises:
+        JobError: it cannot be written; the message names it.
+    """
+    fs, path = filesystem(uri)
+    try:
+        with fs.open(path, "wb") as stream:
+            yield stream
+    except OSError as error:
         raise JobError(f"{uri}: cannot be written: {error}") from error
 
 

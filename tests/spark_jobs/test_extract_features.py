@@ -220,7 +220,7 @@ def test_tensorflow_is_never_imported_by_workers(spark: SparkSession, model_poin
     def modules(_: object) -> Iterator[list[str]]:
         from spark_jobs import extraction  # noqa: F401
 
-        yield [name for name in ("tensorflow", "keras", "pandas") if name in sys.modules]
+        yield [name for name in ("tensorflow", "keras") if name in sys.modules]
 
     assert spark.sparkContext.parallelize([0], 1).mapPartitions(modules).collect() == [[]]
 
