@@ -38,6 +38,8 @@ def main() -> None:
     wanted = options.only.split(",") if options.only else [row.__name__ for row in ROWS]
     sizes = extraction.FULL if options.size == "full" else extraction.SMALL
     started = time.monotonic()
+    # Some rows of a table: the others stay as an earlier run left them.
+    earlier: extraction.Figures = json.loads(OUTPUT.read_text()) if options.only and OUTPUT.exists() else {}
     found: extraction.Figures = {}
     with tempfile.TemporaryDirectory(prefix="fruits-bench-") as folder:
         bench = extraction.Bench(Path(folder), sizes)
@@ -52,7 +54,7 @@ def main() -> None:
             if {"worker_peak_mb", "small_worker_peak_mb"} <= found.keys():
                 found["worker_growth_mb"] = found["worker_peak_mb"] - found["small_worker_peak_mb"]
             OUTPUT.parent.mkdir(exist_ok=True)
-            OUTPUT.write_text(json.dumps(found, indent=2) + "\n")
+            OUTPUT.write_text(json.dumps(earlier | found, indent=2) + "\n")
     print(f"\nsize {options.size}, {time.monotonic() - started:.0f} s in all")
     for key in BOUNDS:
         if key in found:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +52,7 @@ def extract(
         archive: the JVM's options about its archive of classes, if not to use it.
     """
     command = [
-        *(str(Path(sys.executable).parent / "spark-submit"), "--master", f"local[{cores}]"),
-        *(submit_options(archive) if archive else submit_options()),
-        *submit,
+        *spark_submit(cores, *submit, archive=archive),
         *(str(REPOSITORY / "spark_jobs/extract_features.py"), "--manifest", str(manifest), "--model", str(model)),
         *("--features", f"{output}/features", "--rejects", f"{output}/rejects"),
     ]
@@ -87,14 +85,38 @@ JARS = f"{REPOSITORY}/.venv/jars/*"
 ARCHIVE = REPOSITORY / ".venv/spark-classes.jsa"
 
 
-def submit_options(archive: str = f"-XX:SharedArchiveFile={ARCHIVE} -Xshare:auto -Xlog:cds=off") -> list[str]:
-    """Return what every run passes to spark-submit: what a step of the DAG has on local_aws.
+def spark_submit(cores: int, *options: str, archive: str | None = None) -> list[str]:
+    """Return a command as far as the script: what a step of the DAG has on local_aws.
 
     One compiler as in the cluster's spark-defaults; the serial collector and an archive of classes (which saves 3 s of a
     run) as on the nodes of local_aws. The class path is part of the archive, so it is always the same.
     """
+    archive = archive or f"-XX:SharedArchiveFile={ARCHIVE} -Xshare:auto -Xlog:cds=off"
     java = f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {archive}"
-    return ["--driver-java-options", java, "--driver-class-path", JARS]
+    return [
+        *(str(Path(sys.executable).parent / "spark-submit"), "--master", f"local[{cores}]"),
+        *("--driver-java-options", java, "--driver-class-path", JARS, *options),
+    ]
+
+
+def run(command: Sequence[str], environment: dict[str, str] | None = None) -> tuple[float, str]:
+    """Run a command to its end and return its seconds and output.
+
+    Raises:
+        RuntimeError: it failed; with the end of what it printed.
+    """
+    started = time.monotonic()
+    result = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env=spark_environment() | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {result.stdout[-3000:]}")
+    return time.monotonic() - started, result.stdout
 
 
 def archive_classes(manifest: str | Path, model: str | Path, output: str | Path) -> None:

@@ -57,13 +57,13 @@ def main(images: str, weights: str, output: str, variance: float = 0.8) -> None:
     frame = files.load(images).withColumn("label", element_at(split(col("path"), "/"), -2))
     features = frame.repartition(20).select(col("path"), col("label"), featurize_udf("content").alias("features"))
 
-    vectors = features.withColumn("vectors", array_to_vector("features"))
+    vectors = features.withColumn("vectors", array_to_vector(col("features")))
     scaler = StandardScaler(inputCol="vectors", outputCol="scaled", withStd=True, withMean=True).fit(vectors)
     scaled = scaler.transform(vectors)
     every = PCA(k=1280, inputCol="scaled", outputCol="pca").fit(scaled)
     k = int(np.argmax(np.cumsum(every.explainedVariance.toArray()) >= variance)) + 1
     reduced = PCA(k=k, inputCol="scaled", outputCol="pca").fit(scaled).transform(scaled)
-    reduced.select("path", "label", vector_to_array("pca").alias("features_pca")).write.mode("overwrite").parquet(
+    reduced.select("path", "label", vector_to_array(col("pca")).alias("features_pca")).write.mode("overwrite").parquet(
         output
     )
     spark.stop()

@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -19,13 +19,9 @@ from local_aws.control import Control
 from local_aws.emr import responses
 from local_aws.emr.service import EmrService
 from local_aws.faults import Faults
-from local_aws.http_server import ConnectionDropped
+from local_aws.http_server import Application, ConnectionDropped, Environ, Headers, StartResponse, collect
 from local_aws.objects import Objects
 from local_aws.reads import plain_object
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
-Application = Callable[..., Iterable[bytes]]
 
 CREDENTIAL_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 PRESIGNED_SCOPE = re.compile(
@@ -85,14 +81,14 @@ class Gateway:
         with self._objects.lock:
             plain = plain_object(self._objects, environ, victim["bucket"], victim["key"])
             if plain:
-                answered, body = ("200 OK", plain[0]), plain[1]
+                status, headers, body = "200 OK", *plain
             else:
-                answered, body = _collect(partial(self._aws, application=self._moto_s3), environ)
-            if environ["REQUEST_METHOD"] in CHANGING_METHODS and answered[0].startswith("2"):
+                status, headers, body = collect(partial(self._aws, application=self._moto_s3), environ)
+            if environ["REQUEST_METHOD"] in CHANGING_METHODS and status.startswith("2"):
                 self._objects.changed(victim["bucket"], victim["key"])
         if drop:
-            raise ConnectionDropped(_raw(answered, body)[: int(drop.fields["after_bytes"])])
-        start_response(*answered)
+            raise ConnectionDropped(_raw(status, headers, body)[: int(drop.fields["after_bytes"])])
+        start_response(status, headers)
         return [body]
 
     def _aws(
@@ -116,25 +112,9 @@ def _s3_victim(environ: Environ) -> dict[str, str]:
     return {"method": environ["REQUEST_METHOD"], "bucket": bucket, "key": key}
 
 
-def _collect(application: Application, environ: Environ) -> tuple[tuple[str, list], bytes]:
-    started: list[tuple[str, list]] = []
-
-    def start_response(status: str, headers: list, exc_info: Any = None) -> None:
-        started.append((status, headers))
-
-    chunks = application(environ, start_response)
-    try:
-        body = b"".join(chunks)
-    finally:
-        close = getattr(chunks, "close", None)
-        if close:
-            close()
-    return started[-1], body
-
-
-def _raw(answered: tuple[str, list], body: bytes) -> bytes:
-    head = "".join(f"{name}: {value}\r\n" for name, value in answered[1])
-    return f"HTTP/1.1 {answered[0]}\r\n{head}\r\n".encode() + body
+def _raw(status: str, headers: Headers, body: bytes) -> bytes:
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
 
 
 def _json(start_response: StartResponse, status: int, answer: dict[str, Any]) -> list[bytes]:

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http.server import HTTPServer
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -28,6 +28,29 @@ class ConnectionDropped(Exception):  # noqa: N818 - an instruction to the server
     def __init__(self, sent: bytes = b"") -> None:
         super().__init__("connection dropped on demand")
         self.sent = sent
+
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+Headers = list[tuple[str, str]]
+
+
+def collect(application: Application, environ: Environ) -> tuple[str, Headers, bytes]:
+    """The whole answer of a WSGI application: status, headers and body."""
+    started: list[tuple[str, Headers]] = []
+
+    def start_response(status: str, headers: Headers, exc_info: Any = None) -> None:
+        started[:] = [(status, headers)]
+
+    chunks = application(environ, start_response)
+    try:
+        body = b"".join(chunks)
+    finally:
+        close = getattr(chunks, "close", None)
+        if close:
+            close()
+    return *started[0], body
 
 
 class _Handler(MotoRequestHandler):
@@ -49,21 +72,8 @@ class _Handler(MotoRequestHandler):
             return
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
-        started: list[tuple[str, list[tuple[str, str]]]] = []
-
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            started[:] = [(status, headers)]
-            return None
-
         try:
-            chunks = self.server.application(environ, start_response)
-            try:
-                payload = b"".join(chunks)
-            finally:
-                close = getattr(chunks, "close", None)
-                if close:
-                    close()
-            status, headers = started[0]
+            status, headers, payload = collect(self.server.application, environ)
         except ConnectionDropped as dropped:
             self.wfile.write(dropped.sent)
             self.wfile.flush()

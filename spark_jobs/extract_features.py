@@ -19,7 +19,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from spark_jobs import extraction, schemas, storage
 from spark_jobs.mobilenet import Model
 from spark_jobs.progress import Progress
-from spark_jobs.sessions import JobError, run, spark_session
+from spark_jobs.sessions import JobError, run, spark_session, warm_up
 from spark_jobs.staging import OUTCOMES, merge
 
 IMAGES_PER_TASK = 500
@@ -30,8 +30,6 @@ SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "8",  # of counts by reason, nothing larger
-    # The one thing in which the workers of SQL and of RDDs differ: without it they are the same, started once.
-    "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
     # One result batch of the engine at a time is in memory, not thousands of manifest rows' worth of read-ahead.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
 }
@@ -131,11 +129,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, _, name = features.rpartition("/")
     with ThreadPoolExecutor() as meanwhile:  # Spark takes seconds to start
         reading_model = meanwhile.submit(Model.read, options.model)
-        checking = meanwhile.submit(schemas.check_files, manifest_uri, schemas.MANIFEST, "manifest")
+        counting = meanwhile.submit(schemas.count_rows, manifest_uri, schemas.MANIFEST, "manifest")
         spark = spark_session("extract_features", SETTINGS)
-        model, total = reading_model.result(), checking.result()
+        model, total = reading_model.result(), counting.result()
     shared = spark.sparkContext.broadcast(model)
-    warming = extraction.warm_up(shared, spark.sparkContext)
+    warming = warm_up(spark.sparkContext, lambda: extraction.worker_engine(shared.value))
     manifest = schemas.read_files(spark, manifest_uri, schemas.MANIFEST)
     log.info("start images=%d model=%s", total, model.identity.model_id)
     with staged(storage.normalize(options.staging or f"{folder}/_staging-{name}")) as staging:

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark import Accumulator, Broadcast, InheritableThread, SparkContext
+from pyspark import Accumulator, Broadcast
 
 from spark_jobs.images import Decoded, decode
 from spark_jobs.mobilenet import Engine, Identity, Model
@@ -55,25 +54,6 @@ def task(model: Broadcast[Model], counters: Counters) -> Callable[[Batches], Ite
         counters.core_seconds.add(time.monotonic() - started)
 
     return run
-
-
-def warm_up(model: Broadcast[Model], context: SparkContext) -> InheritableThread:
-    """Start a Python worker with its engine on every core while the driver still plans: 1.5 s of a small run.
-
-    Best effort: a worker that is missed, or fails, starts when its first task does and says so there.
-    """
-
-    def build(_: object) -> None:
-        worker_engine(model.value)
-
-    def start() -> None:
-        with suppress(Exception):
-            cores = context.defaultParallelism
-            context.parallelize(range(cores), cores).foreach(build)  # no SQL: planning its first query takes a second
-
-    thread = InheritableThread(target=start, daemon=True)
-    thread.start()
-    return thread
 
 
 _engine: Engine | None = None

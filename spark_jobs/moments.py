@@ -10,14 +10,15 @@ rounding in float64, so their mean is that value. "Constant" therefore needs no 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import reduce
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame
 
 Floats = npt.NDArray[np.float64]
 
@@ -88,7 +89,7 @@ class Moments:
 def feature_moments(features: DataFrame, width: int) -> Moments:
     """Return the moments of a DataFrame.
 
-    The driver receives at most about `FAN_IN` partial matrices, however many partitions there are.
+    The driver receives at most `FAN_IN` partial matrices, however many partitions there are.
 
     Args:
         features: columns `path` string and `features` list of `width` floats.
@@ -100,12 +101,15 @@ def feature_moments(features: DataFrame, width: int) -> Moments:
         if total.count or total.unusable:
             yield _to_batch(total)
 
-    partials = features.select("path", "features").mapInArrow(partition_moments, _PARTIAL).rdd.map(_from_row)
-    depth = max(2, math.ceil(math.log(max(partials.getNumPartitions(), 2), FAN_IN)))
-    try:
-        return partials.treeReduce(Moments.merge, depth)
-    except ValueError:  # no partition had a row
-        return Moments.none(width)
+    def merge_partials(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield _to_batch(_merged((row for batch in batches for row in batch.to_pylist()), width))
+
+    partials = features.select("path", "features").mapInArrow(partition_moments, _PARTIAL)
+    partitions = features.rdd.getNumPartitions()
+    while partitions > FAN_IN:
+        partitions = math.ceil(partitions / FAN_IN)
+        partials = partials.repartition(partitions).mapInArrow(merge_partials, _PARTIAL)
+    return _merged((row.asDict() for row in partials.collect()), width)
 
 
 def batch_moments(batches: Iterable[pa.RecordBatch], width: int) -> Moments:
@@ -153,7 +157,11 @@ def _to_batch(moments: Moments) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
-def _from_row(row: Row) -> Moments:
+def _merged(partials: Iterable[Mapping[str, Any]], width: int) -> Moments:
+    return reduce(Moments.merge, map(_from_row, partials), Moments.none(width))
+
+
+def _from_row(row: Mapping[str, Any]) -> Moments:
     mean, scatter = np.frombuffer(row["mean"]), np.frombuffer(row["scatter"])
     examples = tuple(row["unusable_paths"])
     return Moments(row["count"], mean, scatter.reshape(len(mean), len(mean)), row["unusable"], examples)

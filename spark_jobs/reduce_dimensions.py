@@ -14,19 +14,21 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 
 from pyspark.sql import DataFrame
 
-from spark_jobs import fitted_model, report, storage
+from spark_jobs import fitted_model, storage
 from spark_jobs.fitted_model import FittedModel
 from spark_jobs.moments import Moments, feature_moments
 from spark_jobs.pca import fit, project
-from spark_jobs.report import SAMPLE_ROWS, Sample
-from spark_jobs.schemas import FEATURE_COUNT, FEATURES, INVENTORY, REJECTS, read_dataset
+from spark_jobs.schemas import FEATURE_COUNT, FEATURES, INVENTORY, REJECTS, check_files, read_files
 from spark_jobs.selection import counting, coverage, network_of, sample
-from spark_jobs.sessions import JobError, run, spark_session
+from spark_jobs.sessions import JobError, run, spark_session, warm_up
 
 log = logging.getLogger("reduce_dimensions")
 
@@ -40,7 +42,7 @@ FILE_BYTES = 128 * 2**20
 
 @dataclass
 class Phases:
-    """How long each phase of the job took.
+    """How long each phase of the job took; the last ones overlap.
 
     Attributes:
         seconds: by phase, in order.
@@ -50,7 +52,7 @@ class Phases:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Time the body as the phase `name`, and log its end."""
+        """Time the body, or every call of a function so decorated, as the phase `name`, and log its end."""
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
@@ -61,32 +63,53 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the job as the command line says."""
     arguments = parse(argv)
     phases = Phases()
-
-    with phases("start"):
-        spark = spark_session("reduce_dimensions", SETTINGS)
     output = storage.normalize(arguments.output)
-    with phases("select"):
-        stored = read_dataset(spark, storage.normalize(arguments.features), FEATURES, "features")
-        inventory = read_dataset(spark, storage.normalize(arguments.inventory), INVENTORY, "inventory")
-        rejects = None
-        if arguments.rejects:
-            rejects = read_dataset(spark, storage.normalize(arguments.rejects), REJECTS, "rejects")
-        model_id = network_of(stored, network(arguments.network))
-        of_network = stored.where(stored.model_id == model_id)
-        images = coverage(inventory, of_network, rejects)
-        features = counting(of_network, inventory)
-    with phases("moments"):
-        moments = checked(feature_moments(features, FEATURE_COUNT))
-    with phases("components"):
-        fitted = kept_model(arguments.model, model_id) if arguments.model else new_model(moments, model_id, arguments)
-    with phases("save"):
-        fitted_model.save(spark, fitted, storage.join(output, "model"))
-    with phases("project"):
-        write_vectors(project(features, fitted.pca), moments.count, fitted.pca.size, storage.join(output, "pca"))
-    with phases("report"):
-        some = Sample.of(sample(features, moments.count, SAMPLE_ROWS).select("path", "label", "features").toPandas())
-        content = report.content(arguments.run, images, moments, fitted, asked(arguments), some)
-        svgs, pngs = report.drawings(content, some, fitted.pca)
+    datasets = {
+        "features": (storage.normalize(arguments.features), FEATURES),
+        "inventory": (storage.normalize(arguments.inventory), INVENTORY),
+    }
+    if arguments.rejects:
+        datasets["rejects"] = storage.normalize(arguments.rejects), REJECTS
+
+    with ThreadPoolExecutor() as meanwhile:
+        with phases("start"):
+            checks = [meanwhile.submit(check_files, *dataset, name) for name, dataset in datasets.items()]
+            drawing = meanwhile.submit(import_module, "spark_jobs.report")  # matplotlib takes half a second
+            asked_network = network(arguments.network)
+            spark = spark_session("reduce_dimensions", SETTINGS)
+            for check in checks:
+                check.result()
+            warm_up(spark.sparkContext, partial(Moments.none, 1))  # with numpy and Arrow imported
+        with phases("select"):
+            frames = {name: read_files(spark, *dataset) for name, dataset in datasets.items()}
+            stored, inventory = frames["features"], frames["inventory"]
+            model_id = asked_network or network_of(stored, None)
+            of_network = stored.where(stored.model_id == model_id)
+            covering = meanwhile.submit(coverage, inventory, of_network, frames.get("rejects"))
+            features = counting(of_network, inventory)
+            images = covering.result()
+            if not images.features:
+                network_of(stored, asked_network)  # raises if this is why
+        with phases("moments"):
+            moments = checked(feature_moments(features, FEATURE_COUNT))
+        with phases("components"):
+            fitted = (
+                kept_model(arguments.model, model_id) if arguments.model else new_model(moments, model_id, arguments)
+            )
+
+        # The rest is independent of one another, and mostly waiting for Spark.
+        save, write = phases("save")(fitted_model.save), phases("project")(write_vectors)
+        saving = meanwhile.submit(save, spark, fitted, storage.join(output, "model"))
+        vectors = project(features, fitted.pca)
+        writing = meanwhile.submit(write, vectors, moments.count, fitted.pca.size, storage.join(output, "pca"))
+        with phases("report"):
+            report = drawing.result()
+            rows = sample(features, moments.count, report.SAMPLE_ROWS).select("path", "label", "features").toPandas()
+            some = report.Sample.of(rows)
+            content = report.content(arguments.run, images, moments, fitted, asked(arguments), some)
+            svgs, pngs = report.drawings(content, some, fitted.pca)
+        saving.result(), writing.result()
+
     content |= {"timings": phases.seconds, "sizes": sizes(arguments.features, output)}
     for name, image in pngs.items():
         storage.write_bytes(storage.join(output, f"{name}.png"), image)

@@ -1,15 +1,17 @@
 """The Parquet contracts between the jobs and with the DAG: column names, order and types."""
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import ArrayType, DataType, StructType
 
 from spark_jobs import storage
 from spark_jobs.sessions import JobError
+
+if TYPE_CHECKING:
+    from pyarrow import dataset
 
 FEATURE_COUNT = 1280
 
@@ -37,46 +39,32 @@ def spark_schema(schema: pa.Schema) -> StructType:
     return from_arrow_schema(schema)
 
 
-def read_dataset(spark: SparkSession, uris: str | Iterable[str], schema: pa.Schema, name: str) -> DataFrame:
-    """Read Parquet files or folders that hold `schema`, whatever order their columns are in.
-
-    Args:
-        spark: the session.
-        uris: one or more URIs, as `storage.normalize` returns them.
-        schema: a contract of this module.
-        name: what an error calls the dataset ("manifest").
-
-    Returns:
-        Exactly the columns of `schema`, in its order.
-
-    Raises:
-        JobError: nothing to read, or a column is missing or has another type.
-    """
-    uris = [uris] if isinstance(uris, str) else list(uris)
-    try:
-        frame = spark.read.parquet(*(glob_escaped(uri) for uri in uris))
-    except AnalysisException as error:
-        raise JobError(f"{name} {', '.join(uris)}: cannot be read: {str(error).splitlines()[0]}") from error
-    check_columns(frame.schema, schema, f"{name} {', '.join(uris)}")
-    return frame.select(*schema.names)
-
-
 def read_files(spark: SparkSession, uri: str, schema: pa.Schema) -> DataFrame:
     """Read Parquet known to hold `schema`: written by this job, or looked at by `check_files`.
 
-    Unlike `read_dataset` it starts no Spark job to find out, which saves a small run two seconds.
-    """
-    return spark.read.schema(spark_schema(schema)).parquet(glob_escaped(uri))
+    Spark would start a job of its own to find out, half a second for each dataset.
 
-
-def check_files(uri: str, schema: pa.Schema, name: str) -> int:
-    """Look at the footers of the Parquet file or folder `uri`, without Spark.
+    Args:
+        spark: the session.
+        uri: of a file or folder, as `storage.normalize` returns it.
+        schema: a contract of this module.
 
     Returns:
-        Number of rows.
+        Exactly the columns of `schema`, in its order, whatever order they are stored in.
+    """
+    return spark.read.schema(spark_schema(schema)).parquet(glob_escaped(uri)).select(*schema.names)
+
+
+def check_files(uri: str, schema: pa.Schema, name: str) -> "dataset.Dataset":
+    """Look at the footer of the first Parquet file at `uri`, a file or a folder of them, without Spark.
+
+    Args:
+        uri: as `storage.normalize` returns it.
+        schema: a contract of this module.
+        name: what an error calls the dataset ("manifest").
 
     Raises:
-        JobError: it cannot be read, or a column is missing or has another type.
+        JobError: nothing to read, or a column is missing or has another type.
     """
     from pyarrow import dataset  # with pandas behind it: a quarter of a second that executors need not spend
 
@@ -85,12 +73,20 @@ def check_files(uri: str, schema: pa.Schema, name: str) -> int:
         files = [path] if fs.isfile(path) else sorted(file for file in fs.find(path) if _is_data(file[len(path) :]))
         if not files:
             raise JobError(f"{name} {uri}: no Parquet file there")
-        parts = dataset.dataset(files, format="parquet", filesystem=fs)
-        rows = parts.count_rows()
+        found = dataset.dataset(files, format="parquet", filesystem=fs)
     except (OSError, pa.ArrowException) as error:
         raise JobError(f"{name} {uri}: cannot be read: {error}") from error
-    check_columns(from_arrow_schema(parts.schema), schema, f"{name} {uri}")
-    return rows
+    check_columns(from_arrow_schema(found.schema), schema, f"{name} {uri}")
+    return found
+
+
+def count_rows(uri: str, schema: pa.Schema, name: str) -> int:
+    """Add up the rows that the footers of the files at `uri` tell; arguments and errors are those of `check_files`."""
+    found = check_files(uri, schema, name)
+    try:
+        return found.count_rows()
+    except (OSError, pa.ArrowException) as error:
+        raise JobError(f"{name} {uri}: cannot be read: {error}") from error
 
 
 def _is_data(relative: str) -> bool:

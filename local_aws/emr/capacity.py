@@ -12,8 +12,31 @@ from local_aws.emr.steps import identifier, now
 ROLES = ("MASTER", "CORE", "TASK")
 
 
+@dataclass(kw_only=True)
+class Capacity:
+    """What EC2 provides, and where it is in its life."""
+
+    state: str = "PROVISIONING"
+    reason: dict[str, str] = field(default_factory=dict)
+    created: datetime = field(default_factory=now)
+    ready: datetime | None = None
+    ended: datetime | None = None
+
+    def status(self) -> dict[str, Any]:
+        """The Status of instances, groups and fleets alike."""
+        return {
+            "State": self.state,
+            "StateChangeReason": self.reason,
+            "Timeline": {
+                "CreationDateTime": self.created,
+                "ReadyDateTime": self.ready,
+                "EndDateTime": self.ended,
+            },
+        }
+
+
 @dataclass
-class Instance:
+class Instance(Capacity):
     """One EC2 instance."""
 
     instance_type: str
@@ -23,11 +46,6 @@ class Instance:
     number: int
     id: str = field(default_factory=lambda: identifier("ci"))
     ec2_id: str = field(default_factory=lambda: f"i-{secrets.token_hex(8)}")
-    state: str = "PROVISIONING"
-    reason: dict[str, str] = field(default_factory=dict)
-    created: datetime = field(default_factory=now)
-    ready: datetime | None = None
-    ended: datetime | None = None
 
     def private_dns_name(self, region: str) -> str:
         """The name EC2 gives it in a VPC."""
@@ -44,15 +62,7 @@ class Instance:
             "PublicDnsName": "",
             "PrivateDnsName": name,
             "PrivateIpAddress": address,
-            "Status": {
-                "State": self.state,
-                "StateChangeReason": self.reason,
-                "Timeline": {
-                    "CreationDateTime": self.created,
-                    "ReadyDateTime": self.ready,
-                    "EndDateTime": self.ended,
-                },
-            },
+            "Status": self.status(),
             ("InstanceFleetId" if fleet else "InstanceGroupId"): self.collection_id,
             "Market": self.market,
             "InstanceType": self.instance_type,
@@ -61,17 +71,12 @@ class Instance:
 
 
 @dataclass
-class Collection:
+class Collection(Capacity):
     """An instance group or an instance fleet, with the request that made it."""
 
     request: dict[str, Any]
     fleet: bool
     id: str = ""
-    state: str = "PROVISIONING"
-    reason: dict[str, str] = field(default_factory=dict)
-    created: datetime = field(default_factory=now)
-    ready: datetime | None = None
-    ended: datetime | None = None
     instances: list[Instance] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -104,15 +109,7 @@ class Collection:
         common = {
             "Id": self.id,
             "Name": self.request.get("Name", self.role.capitalize()),
-            "Status": {
-                "State": self.state,
-                "StateChangeReason": self.reason,
-                "Timeline": {
-                    "CreationDateTime": self.created,
-                    "ReadyDateTime": self.ready,
-                    "EndDateTime": self.ended,
-                },
-            },
+            "Status": self.status(),
         }
         if not self.fleet:
             return common | {

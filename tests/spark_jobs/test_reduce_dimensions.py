@@ -229,8 +229,15 @@ def test_no_image_with_features_is_a_clear_error(bucket: Bucket) -> None:
 
 def test_no_features_at_all_are_a_clear_error(bucket: Bucket) -> None:
     bucket.inventory(7, 8)
-    with pytest.raises(JobError, match="features: cannot be read"):
+    with pytest.raises(JobError, match="features: no Parquet file there"):
         bucket.reduce()
+
+
+def test_a_network_without_features_is_a_clear_error(bucket: Bucket) -> None:
+    bucket.inventory(7, 8)
+    bucket.features("1", synthetic(3), first=6)
+    with pytest.raises(JobError, match=r"no features of network absent: found \S+ \(3 rows\)"):
+        bucket.reduce(network="absent")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The contracts: exact columns, and a clear word about any other."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ from pyarrow import parquet
 from pyspark.sql import SparkSession
 
 from spark_jobs import schemas
-from spark_jobs.schemas import check_files, read_dataset, spark_schema
+from spark_jobs.schemas import check_files, count_rows, read_files, spark_schema
 from spark_jobs.sessions import JobError
 
 
@@ -35,14 +36,24 @@ def rejects(tmp_path: Path) -> Path:
 
 
 def test_columns_come_in_the_contracts_order_under_any_name(spark: SparkSession, rejects: Path) -> None:
-    assert read_dataset(spark, f"file://{rejects}", schemas.REJECTS, "rejects").columns == schemas.REJECTS.names
-    assert check_files(f"file://{rejects}", schemas.REJECTS, "rejects") == 1
+    check_files(f"file://{rejects}", schemas.REJECTS, "rejects")
+    [row] = read_files(spark, f"file://{rejects}", schemas.REJECTS).collect()
+
+    assert row.asDict() == {name: name for name in schemas.REJECTS.names} | {"size": 1}
 
 
-def test_every_difference_is_named_at_once(spark: SparkSession, rejects: Path) -> None:
+def test_rows_of_all_runs_are_counted_and_read_without_their_folders_names(spark: SparkSession, rejects: Path) -> None:
+    root = rejects.parent / "root"
+    for run in ("run=1", "run=b"):
+        (root / run).mkdir(parents=True)
+        shutil.copy(rejects / "part-0.parquet", root / run)
+
+    assert count_rows(f"file://{root}", schemas.REJECTS, "rejects") == 2
+    assert read_files(spark, f"file://{root}", schemas.REJECTS).columns == schemas.REJECTS.names
+
+
+def test_every_difference_is_named_at_once(rejects: Path) -> None:
     expected = r"inventory file://.*: wrong columns: last_modified: expected timestamp, found no such column$"
-    with pytest.raises(JobError, match=expected):
-        read_dataset(spark, f"file://{rejects}", schemas.INVENTORY, "inventory")
     with pytest.raises(JobError, match=expected):
         check_files(f"file://{rejects}", schemas.INVENTORY, "inventory")
 
@@ -54,10 +65,10 @@ def test_what_is_not_parquet(tmp_path: Path) -> None:
         check_files(f"file://{tmp_path}", schemas.MANIFEST, "manifest")
 
 
-def test_what_is_not_there(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(JobError, match=r"manifest file://.*/nothing: cannot be read: .*PATH_NOT_FOUND"):
-        read_dataset(spark, f"file://{tmp_path}/nothing", schemas.MANIFEST, "manifest")
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"manifest file://.*/nothing: no Parquet file there"):
+        check_files(f"file://{tmp_path}/nothing", schemas.MANIFEST, "manifest")
 
 
 def test_a_single_file_will_do(rejects: Path) -> None:
-    assert check_files(f"file://{rejects}/part-0.parquet", schemas.REJECTS, "rejects") == 1
+    assert count_rows(f"file://{rejects}/part-0.parquet", schemas.REJECTS, "rejects") == 1

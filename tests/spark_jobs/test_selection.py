@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.schemas import FEATURES, read_dataset
+from spark_jobs.schemas import FEATURES, read_files
 from spark_jobs.selection import Coverage, counting, coverage, network_of, sample
 from spark_jobs.sessions import JobError
 
@@ -28,7 +28,7 @@ class Features:
         pq.write_table(pa.Table.from_pylist(rows, FEATURES), folder / "part-0.parquet")
 
     def read(self) -> DataFrame:
-        return read_dataset(self.spark, f"file://{self.folder}", FEATURES, "features")
+        return read_files(self.spark, f"file://{self.folder}", FEATURES)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_an_image_twice_in_one_file_counts_once(spark: SparkSession, features: F
 
 def test_one_folder_without_runs_is_read_too(spark: SparkSession, features: Features) -> None:
     features.run("1", [("a", "1"), ("b", "1")])
-    one = read_dataset(spark, f"file://{features.folder}/run=1", FEATURES, "features")
+    one = read_files(spark, f"file://{features.folder}/run=1", FEATURES)
     assert counted(counting(one, inventory(spark, ("a", "1", "Fig")))) == [("a", "1", 0.0)]
 
 
