@@ -22,7 +22,7 @@ demo: setup ## The main job end to end on this machine (IMAGES=dir WEIGHTS=file.
 ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside it, the DAG ready to trigger
 	@$(AIRFLOW_PYTHON) -m demo.ui $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
-bench: setup ## The figures of speed, as a table and bench-output/bench.json (SIZE=small: 5 minutes instead of 40)
+bench: setup ## The figures of speed, as a table and bench-output/bench.json (25 minutes; SIZE=small: 5)
 	@JAVA_HOME="$(CURDIR)/$(VENV)/java" $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full)
 
 test: setup ## Every test, on real Airflow and real Spark (ARGS="-k name" for some)

@@ -20,7 +20,7 @@ def dimensions(bench: extraction.Bench) -> extraction.Figures:
 
     folder = bench.folder / "pca"
     folder.mkdir()
-    return pca.measure(folder)
+    return pca.measure(folder, bench.sizes.dimensions)
 
 
 BOUNDS = extraction.BOUNDS | {
@@ -32,7 +32,9 @@ ROWS: tuple[Row, ...] = (*extraction.ROWS, dimensions)
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--size", choices=("full", "small"), default="full", help="full: 40 minutes; small: 5")
+    parser.add_argument(
+        "--size", choices=("full", "small"), default="full", help="full: 25 minutes; small: 5, and only an indication"
+    )
     parser.add_argument("--only", help=f"some of {', '.join(row.__name__ for row in ROWS)}")
     options = parser.parse_args()
     wanted = options.only.split(",") if options.only else [row.__name__ for row in ROWS]

@@ -18,7 +18,8 @@ from spark_jobs.staging import OUTCOMES
 
 SOURCE_COLUMNS = ["path", "label", "etag", "size"]
 
-ROWS_PER_BATCH = 64  # 330 kB of features: on its way to Spark's writer while the next ones are computed
+# 330 kB of features, on its way to Spark's writer while the next ones are computed; 16 and 256 took as long, within 5 %.
+ROWS_PER_BATCH = 64
 
 Batches = Iterable[pa.RecordBatch]
 

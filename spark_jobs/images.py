@@ -59,7 +59,8 @@ def decode(content: bytes, size: int) -> Decoded:
     """Decode an image of any supported format; its content decides which, never its name.
 
     The first frame, turned upright by its EXIF orientation, converted to RGB (alpha dropped), then resized with
-    Pillow's default filter, as the reference features were made.
+    Pillow's default filter, as the reference features were made. Decoding a large JPEG at a fraction of its size
+    (`Image.draft`) would take 28 ms instead of 104 for 12 megapixels, but moves features by up to 0.23.
 
     Args:
         content: the whole file.

@@ -102,7 +102,9 @@ def feature_moments(features: DataFrame, width: int) -> Moments:
             yield _to_batch(total)
 
     def merge_partials(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield _to_batch(_merged((row for batch in batches for row in batch.to_pylist()), width))
+        # One at a time: a row is a matrix, a batch up to `FAN_IN` of them.
+        rows = (batch.slice(number, 1).to_pylist()[0] for batch in batches for number in range(batch.num_rows))
+        yield _to_batch(_merged(rows, width))
 
     partials = features.select("path", "features").mapInArrow(partition_moments, _PARTIAL)
     partitions = features.rdd.getNumPartitions()
