@@ -112,7 +112,8 @@ def feature_moments(features: DataFrame, width: int) -> Moments:
         partitions = math.ceil(partitions / FAN_IN)
         partials = partials.repartition(partitions).mapInArrow(merge_partials, _PARTIAL)
     # By Arrow: `collect()` would hold every matrix three times in the driver's JVM, as a row, pickled and as a whole.
-    return _merged(partials.toPandas().to_dict("records"), width)
+    few: Any = partials.toPandas()
+    return _merged(few.to_dict("records"), width)
 
 
 def batch_moments(batches: Iterable[pa.RecordBatch], width: int) -> Moments:
