@@ -85,7 +85,6 @@ class Bench:
         return folder if folder.exists() else samples.manifest(self.images[:number], folder)
 
     def extract(self, number: int, cores: int = 2) -> jobs.Ran:
-        jobs.archive_classes(self.manifest(100), self.model, self.folder / "first")
         return jobs.extract(self.manifest(number), self.model, self.folder / "output", cores=cores)
 
 

@@ -38,7 +38,6 @@ def extract(
     cores: int = 2,
     submit: Iterable[str] = (),
     environment: dict[str, str] | None = None,
-    archive: str | None = None,
 ) -> Ran:
     """Run extract_features by spark-submit on `cores` cores of this machine, and on no other.
 
@@ -49,10 +48,9 @@ def extract(
         cores: that the whole run, Spark included, may use.
         submit: further options of spark-submit.
         environment: variables beside this process's own.
-        archive: the JVM's options about its archive of classes, if not to use it.
     """
     command = [
-        *spark_submit(cores, *submit, archive=archive),
+        *spark_submit(cores, *submit),
         *(str(REPOSITORY / "spark_jobs/extract_features.py"), "--manifest", str(manifest), "--model", str(model)),
         *("--features", f"{output}/features", "--rejects", f"{output}/rejects"),
     ]
@@ -85,17 +83,18 @@ JARS = f"{REPOSITORY}/.venv/jars/*"
 ARCHIVE = REPOSITORY / ".venv/spark-classes.jsa"
 
 
-def spark_submit(cores: int, *options: str, archive: str | None = None) -> list[str]:
+def spark_submit(cores: int, *options: str) -> list[str]:
     """Return a command as far as the script: what a step of the DAG has on local_aws.
 
-    One compiler as in the cluster's spark-defaults; the serial collector and an archive of classes (which saves 3 s of a
-    run) as on the nodes of local_aws. The class path is part of the archive, so it is always the same.
+    One compiler as in the cluster's spark-defaults; the serial collector and, where set-up could make it, an archive of
+    classes (which saves 3 s of a run) as on the nodes of local_aws. The class path is part of the archive.
     """
-    archive = archive or f"-XX:SharedArchiveFile={ARCHIVE} -Xshare:auto -Xlog:cds=off"
-    java = f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {archive}"
+    java = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    if ARCHIVE.exists():
+        java += [f"-XX:SharedArchiveFile={ARCHIVE}", "-Xshare:auto", "-Xlog:cds=off"]
     return [
         *(str(Path(sys.executable).parent / "spark-submit"), "--master", f"local[{cores}]"),
-        *("--driver-java-options", java, "--driver-class-path", JARS, *options),
+        *("--driver-java-options", " ".join(java), "--driver-class-path", JARS, *options),
     ]
 
 
@@ -117,12 +116,6 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> tu
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)}: {result.stdout[-3000:]}")
     return time.monotonic() - started, result.stdout
-
-
-def archive_classes(manifest: str | Path, model: str | Path, output: str | Path) -> None:
-    """Run once to leave the archive of classes for all later runs; 20 s and 150 MB, once for each set-up."""
-    if not ARCHIVE.exists():
-        extract(manifest, model, output, archive=f"-XX:ArchiveClassesAtExit={ARCHIVE} -Xlog:cds=off")
 
 
 def spark_environment() -> dict[str, str]:
