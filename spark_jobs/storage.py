@@ -25,6 +25,9 @@ _S3_OPTIONS: dict[str, Any] = {
     },
 }
 
+# Of S3's multipart uploads: s3fs's own 50 MB would take more memory than the rest of a Python worker.
+_PART_BYTES = 8 * 2**20
+
 
 def normalize(uri: str) -> str:
     """Return `uri` with its scheme: a plain path becomes an absolute `file://` URI; no trailing slash."""
@@ -105,7 +108,7 @@ def create(uri: str) -> Iterator[Any]:
     """
     fs, path = filesystem(uri)
     try:
-        with fs.open(path, "wb") as stream:
+        with fs.open(path, "wb", block_size=_PART_BYTES) as stream:
             yield stream
     except OSError as error:
         raise JobError(f"{uri}: cannot be written: {error}") from error
