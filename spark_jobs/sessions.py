@@ -72,7 +72,10 @@ def warm_up(context: SparkContext, prepare: Callable[[], object]) -> threading.T
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main` as a process does: INFO log to stderr; a `JobError` becomes one line there and exit code 1."""
+    """Call `main` as a process does: INFO log to stderr; a `JobError` becomes one line there and exit code 1.
+
+    The end of the process stops the session; pyspark's `stop()` would wait half a second for its accumulator server.
+    """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("py4j", "botocore", "aiobotocore", "fsspec", "s3fs"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

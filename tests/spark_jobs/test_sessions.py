@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def ended(main: str) -> subprocess.CompletedProcess[str]:
-    """Run a job in a process of its own: its end stops the session, which here is everyone's."""
+    """Run a job in a process of its own: the session here is everyone's."""
     code = (
         f"from spark_jobs.sessions import JobError, run, spark_session\ndef main():\n{indent(main, '    ')}\nrun(main)"
     )
@@ -61,3 +61,22 @@ def test_defaults_yield_to_what_spark_submit_was_given() -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["5", "true", "Asia/Tokyo", "zstd"]
+
+
+def test_warmed_workers_are_the_ones_that_queries_use() -> None:
+    result = ended(
+        "from spark_jobs.sessions import warm_up\n"
+        "spark = spark_session('warm', {'spark.master': 'local[2]', 'spark.ui.enabled': 'false'})\n"
+        "def prepare():\n"
+        "    import os\n"
+        "    os.environ['WARM'] = 'yes'\n"
+        "def look(batches):\n"
+        "    import os, pyarrow\n"
+        "    for batch in batches:\n"
+        "        yield pyarrow.RecordBatch.from_pydict({'warm': [os.environ.get('WARM', 'no')] * batch.num_rows})\n"
+        "warm_up(spark.sparkContext, prepare).join()\n"
+        "print(spark.range(0, 2, 1, 2).mapInArrow(look, 'warm string').collect())"
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "[Row(warm='yes'), Row(warm='yes')]\n"
