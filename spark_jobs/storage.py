@@ -25,9 +25,6 @@ _S3_OPTIONS: dict[str, Any] = {
     },
 }
 
-# Of S3's multipart uploads: s3fs's own 50 MB would take more memory than the rest of a Python worker.
-_PART_BYTES = 8 * 2**20
-
 
 def normalize(uri: str) -> str:
     """Return `uri` with its scheme: a plain path becomes an absolute `file://` URI; no trailing slash."""
@@ -85,33 +82,35 @@ def read_bytes(uri: str) -> bytes:
         raise JobError(f"{uri}: cannot be read: {error}") from error
 
 
+@contextmanager
+def create(uri: str, part_bytes: int | None = None) -> Iterator[Any]:
+    """Give a stream that writes the file `uri`, folders made as needed; it may be there before the block ends.
+
+    Args:
+        uri: of the file.
+        part_bytes: of one part of an upload to S3, if not its client's own choice.
+
+    Raises:
+        JobError: it cannot be written; the message names it.
+    """
+    fs, path = filesystem(uri)
+    try:
+        with fs.open(path, "wb", block_size=part_bytes) as stream:
+            yield stream
+    except JobError:
+        raise  # about another file, which the block read
+    except Exception as error:  # each client has its own; the job says what it could not write
+        raise JobError(f"{uri}: cannot be written: {error}") from error
+
+
 def write_bytes(uri: str, content: bytes) -> None:
     """Write `content` to `uri` in one request, folders made as needed.
 
     Raises:
         JobError: it cannot be written; the message names it.
     """
-    fs, path = filesystem(uri)
-    try:
-        with fs.open(path, "wb") as stream:
-            stream.write(content)
-    except Exception as error:  # each client has its own; the job says what it could not write
-        raise JobError(f"{uri}: cannot be written: {error}") from error
-
-
-@contextmanager
-def create(uri: str) -> Iterator[Any]:
-    """Give a stream that writes the file `uri`, folders made as needed; it may be there before the block ends.
-
-    Raises:
-        JobError: it cannot be written; the message names it.
-    """
-    fs, path = filesystem(uri)
-    try:
-        with fs.open(path, "wb", block_size=_PART_BYTES) as stream:
-            yield stream
-    except OSError as error:
-        raise JobError(f"{uri}: cannot be written: {error}") from error
+    with create(uri) as stream:
+        stream.write(content)
 
 
 def read_json(uri: str) -> Any:
