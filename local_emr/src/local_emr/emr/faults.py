@@ -1,0 +1,160 @@
+"""Faults on demand: rules that say what fails, when, and how often.
+
+A rule is a JSON object with a `fault`, that kind's own fields, and any of the fields that choose its targets. The
+README lists them; `KINDS` is the same list for the code.
+"""
+
+import random
+import threading
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+# kind -> fields that it takes (value None: required)
+KINDS: dict[str, dict[str, Any]] = {
+    "s3-error": {"status": 503},
+    "s3-drop": {"after_bytes": 0},
+    "s3-latency": {"milliseconds": None},
+    "throttle": {},
+    "no-capacity": {},
+    "step-exit": {"exit_code": 1, "after_seconds": 0.0},
+    "step-kill": {"signal": 9, "after_seconds": 0.0},
+    "worker-kill": {"after_seconds": 0.0},
+    "kill-node": {"after_seconds": 0.0},
+    "kill-executor": {"after_seconds": 0.0},
+    "kill-application-master": {"after_seconds": 0.0},
+    "cluster-lost": {"after_seconds": 0.0},
+}
+# Fields that choose the targets, by kind: shell patterns matched against the request, the cluster or the step.
+SELECTORS: dict[str, tuple[str, ...]] = {
+    "s3-error": ("method", "bucket", "key"),
+    "s3-drop": ("method", "bucket", "key"),
+    "s3-latency": ("method", "bucket", "key"),
+    "throttle": ("operation",),
+    "no-capacity": ("cluster",),
+    "step-exit": ("cluster", "step"),
+    "step-kill": ("cluster", "step"),
+    "worker-kill": ("cluster", "step"),
+    "kill-node": ("cluster", "step"),
+    "kill-executor": ("cluster", "step"),
+    "kill-application-master": ("cluster", "step"),
+    "cluster-lost": ("cluster", "step"),
+}
+# Kinds that hit requests: only there a share makes sense, and a count in time.
+REQUEST_KINDS = frozenset({"s3-error", "s3-drop", "s3-latency", "throttle"})
+
+
+class FaultError(ValueError):
+    """An invalid rule; the message says why."""
+
+
+@dataclass
+class Fault:
+    """One rule. `share` of the matching requests are hit, `times` of them at most (None: all)."""
+
+    id: str
+    kind: str
+    fields: dict[str, Any]
+    selectors: dict[str, str]
+    share: float = 1.0
+    times: int | None = None
+    hits: int = 0
+    rng: random.Random = field(default_factory=random.Random, repr=False)
+
+    def description(self) -> dict[str, Any]:
+        """Return the rule as the admin route shows it."""
+        return {
+            "id": self.id,
+            "fault": self.kind,
+            **self.fields,
+            **self.selectors,
+            "share": self.share,
+            "times": self.times,
+            "hits": self.hits,
+        }
+
+
+class Faults:
+    """The rules in force."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: dict[str, Fault] = {}
+        self._count = 0
+
+    def add(self, **rule: Any) -> Fault:
+        """Put a rule in force.
+
+        Raises:
+            FaultError: the kind or a field is unknown, or a value is out of range.
+        """
+        kind = rule.pop("fault", None)
+        if kind not in KINDS:
+            raise FaultError(f"fault must be one of {', '.join(KINDS)}, not {kind!r}")
+        share, times, seed = rule.pop("share", 1.0), rule.pop("times", None), rule.pop("seed", 0)
+        if not 0 <= share <= 1:
+            raise FaultError(f"share must be from 0 to 1, not {share}")
+        if share < 1 and kind not in REQUEST_KINDS:
+            raise FaultError(f"{kind} takes no share: it hits each of its targets once")
+        if times is not None and times < 1:
+            raise FaultError(f"times must be 1 or more, not {times}")
+        selectors = {name: str(rule.pop(name)) for name in SELECTORS[kind] if name in rule}
+        fields = KINDS[kind] | rule
+        unknown = rule.keys() - KINDS[kind].keys()
+        if unknown:
+            raise FaultError(f"{kind} has no field {', '.join(sorted(unknown))}")
+        missing = [name for name, value in fields.items() if value is None]
+        if missing:
+            raise FaultError(f"{kind} needs {', '.join(missing)}")
+        with self._lock:
+            self._count += 1
+            fault = Fault(f"f-{self._count}", kind, fields, selectors, share, times, rng=random.Random(seed))  # noqa: S311
+            self._rules[fault.id] = fault
+        return fault
+
+    def remove(self, fault_id: str) -> bool:
+        """Lift one rule; return False where there is none of that id."""
+        with self._lock:
+            return self._rules.pop(fault_id, None) is not None
+
+    def clear(self) -> None:
+        """Lift every rule."""
+        with self._lock:
+            self._rules.clear()
+
+    def list(self) -> list[dict[str, Any]]:
+        """Return the rules in force, with how often each one hit."""
+        with self._lock:
+            return [fault.description() for fault in self._rules.values()]
+
+    def match(
+        self, kind: str, attributes: Mapping[str, str | tuple[str, ...]], exclude: AbstractSet[str] = frozenset()
+    ) -> Fault | None:
+        """Return the first rule of that kind that selects a target with these attributes, and count the hit.
+
+        An attribute with several values (a cluster has an id and a name) matches by any of them.
+
+        Args:
+            kind: one of `KINDS`.
+            attributes: of the possible target, by the names of that kind's selectors.
+            exclude: ids of rules to pass over.
+        """
+        if not self._rules:
+            return None
+        with self._lock:
+            for fault in self._rules.values():
+                if fault.kind != kind or fault.id in exclude or (fault.times is not None and fault.hits >= fault.times):
+                    continue
+                if not all(_matches(pattern, attributes[name]) for name, pattern in fault.selectors.items()):
+                    continue
+                if fault.share < 1 and fault.rng.random() >= fault.share:
+                    continue
+                fault.hits += 1
+                return fault
+        return None
+
+
+def _matches(pattern: str, names: str | tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in ((names,) if isinstance(names, str) else names))

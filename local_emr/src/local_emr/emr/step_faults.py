@@ -1,0 +1,65 @@
+"""The faults that a running step meets."""
+
+import contextlib
+import time
+
+import psutil
+
+from local_emr.emr.faults import Fault, Faults
+from local_emr.emr.reaper import session_members
+from local_emr.emr.step import Step
+from local_emr.emr.yarn.daemons import Yarn
+
+
+class StepFaults:
+    """The fault rules as one running step meets them; each rule applies once at most.
+
+    Args:
+        faults: the rules.
+        cluster: what a rule may call the cluster.
+        step: the step.
+        yarn: where the step's containers run; None in local mode, where there are none.
+    """
+
+    def __init__(self, faults: Faults, cluster: tuple[str, ...], step: Step, yarn: Yarn | None = None) -> None:
+        self._kills = {"worker-kill": lambda session: kill_python_worker([session, *(yarn.sessions if yarn else [])])}
+        if yarn:
+            self._kills |= {
+                "kill-node": lambda _: yarn.kill_node(),
+                "kill-executor": lambda _: yarn.kill_executor(),
+                "kill-application-master": lambda _: yarn.kill_application_master(),
+            }
+        self._faults = faults
+        self._attributes: dict[str, str | tuple[str, ...]] = {"cluster": cluster, "step": (step.id, step.name)}
+        self._began = time.monotonic()
+        self._due: list[Fault] = []
+        self._met: set[str] = set()
+
+    def apply(self, session: int) -> int | None:
+        """Do what is due; return the exit code to end with, if a fault ends the step."""
+        for kind in ("step-exit", "step-kill", *self._kills):
+            fault = self._faults.match(kind, self._attributes, self._met)
+            if fault:
+                self._met.add(fault.id)
+                self._due.append(fault)
+        elapsed = time.monotonic() - self._began
+        for fault in [due for due in self._due if elapsed >= float(due.fields["after_seconds"])]:
+            if fault.kind == "step-exit":
+                return int(fault.fields["exit_code"])
+            if fault.kind == "step-kill":
+                return 128 + int(fault.fields["signal"])
+            if self._kills[fault.kind](session):
+                self._due.remove(fault)
+        return None
+
+
+def kill_python_worker(sessions: list[int]) -> bool:
+    """Kill one Python worker of these process sessions, if there is one: Spark's daemon forks them."""
+    for pid in [member for session in sessions for member in session_members(session)]:
+        with contextlib.suppress(psutil.Error):
+            worker = psutil.Process(pid)
+            parent = worker.parent()
+            if parent and all("pyspark.daemon" in process.cmdline() for process in (worker, parent)):
+                worker.kill()
+                return True
+    return False
