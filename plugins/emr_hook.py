@@ -1,0 +1,135 @@
+"""An EMR hook whose requests to create something can be repeated safely.
+
+RunJobFlow and AddJobFlowSteps have no idempotency token. Sent again because an answer was lost, or because a task was retried,
+they create a second cluster or add a step twice, and the first cluster leaks. This hook looks up by `Name` what an earlier
+request has created before it sends another. Because it is a hook, the provider's operators run unchanged on a retry, links to
+the console included.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, TypeVar
+
+from airflow.providers.amazon.aws.hooks.emr import EmrHook
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+ACTIVE_CLUSTER = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+ACTIVE_STEP = ["PENDING", "RUNNING"]
+
+# EMR throttles per account, and hard: reads and TerminateJobFlows are repeated until they get through.
+ADAPTIVE_RETRIES = Config(retries={"mode": "adaptive", "max_attempts": 10})
+NO_RETRIES = Config(retries={"total_max_attempts": 1})
+
+# A cluster that an earlier try has created is younger than this: ListClusters needs one page, however long the account's history.
+LOOKBACK = timedelta(days=2)
+
+Created = TypeVar("Created")
+
+
+class IdempotentEmrHook(EmrHook):
+    """An EmrHook that reuses the cluster or the step of the same name instead of creating a second one.
+
+    Args:
+        settle_seconds: pauses after a request that got no answer. Each is followed by a look whether the request took effect
+            and, if it did not, by another one.
+        reuse_completed_steps: whether a completed step counts too: a retry wants its result, a cleared task does not.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        settle_seconds: tuple[float, ...] = (2, 4, 8, 16, 32),
+        reuse_completed_steps: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **{**kwargs, "config": kwargs.get("config") or ADAPTIVE_RETRIES})
+        self.settle_seconds = settle_seconds
+        self.reuse_completed_steps = reuse_completed_steps
+
+    def create_job_flow(self, job_flow_overrides: dict[str, Any]) -> dict[str, Any]:
+        """Create the cluster, or return the active one of the same `Name` as if it had just been created.
+
+        Raises:
+            ClientError: EMR refused the request, or throttled it every time.
+            BotoCoreError: EMR did not answer, and there is no such cluster.
+        """
+
+        def find() -> dict[str, Any] | None:
+            cluster_id = self.find_cluster(job_flow_overrides["Name"])
+            return {"JobFlowId": cluster_id, "ResponseMetadata": {"HTTPStatusCode": 200}} if cluster_id else None
+
+        return self._create_once("RunJobFlow", find, lambda: self._without_retries.create_job_flow(job_flow_overrides))
+
+    def add_job_flow_steps(
+        self, job_flow_id: str, steps: list[dict[str, Any]] | str | None = None, *args: Any, **kwargs: Any
+    ) -> list[str]:
+        """Add the steps that the cluster does not have yet; return the id of each, in order.
+
+        Raises:
+            ClientError: EMR refused the request, or throttled it every time.
+            BotoCoreError: EMR did not answer, and the cluster has no such step.
+        """
+        assert isinstance(steps, list), "a list of StepConfigs, as the operator has rendered it"
+
+        def add(step: dict[str, Any]) -> str:
+            return self._create_once(
+                "AddJobFlowSteps",
+                lambda: self.find_steps(job_flow_id).get(step["Name"]),
+                lambda: self._without_retries.add_job_flow_steps(job_flow_id, [step], *args, **kwargs)[0],
+            )
+
+        return [add(step) for step in steps]
+
+    def find_cluster(self, name: str) -> str | None:
+        """Return the id of the active cluster called `name`, if there is one."""
+        pages = self.get_conn().get_paginator("list_clusters")
+        for page in pages.paginate(ClusterStates=ACTIVE_CLUSTER, CreatedAfter=datetime.now(UTC) - LOOKBACK):
+            for cluster in page["Clusters"]:
+                if cluster["Name"] == name:
+                    return cluster["Id"]
+        return None
+
+    def find_steps(self, cluster_id: str) -> dict[str, str]:
+        """Return the ids of the cluster's reusable steps by name."""
+        states = [*ACTIVE_STEP, "COMPLETED"] if self.reuse_completed_steps else ACTIVE_STEP
+        pages = self.get_conn().get_paginator("list_steps").paginate(ClusterId=cluster_id, StepStates=states)
+        return {step["Name"]: step["Id"] for page in pages for step in page["Steps"]}
+
+    def _create_once(self, operation: str, find: Callable[[], Created | None], send: Callable[[], Created]) -> Created:
+        for pause in (*self.settle_seconds, None):
+            if (found := find()) is not None:
+                self.log.info("%s has taken effect before: reusing %s", operation, found)
+                return found
+            try:
+                return send()
+            except (BotoCoreError, ClientError) as error:
+                if pause is None or not _may_have_taken_effect(error):
+                    raise
+                seconds = pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter: throttled tasks must not return together
+                self.log.warning("%s got no answer (%s): looking for its effect in %.0f s", operation, error, seconds)
+                time.sleep(seconds)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    @cached_property
+    def _without_retries(self) -> EmrHook:
+        """Return the provider's hook on the same connection; botocore would repeat a request whose answer was lost."""
+        return EmrHook(
+            emr_conn_id=self.emr_conn_id,
+            aws_conn_id=self.aws_conn_id,
+            region_name=self._region_name,
+            verify=self._verify,
+            config=NO_RETRIES,
+        )
+
+
+def _may_have_taken_effect(error: Exception) -> bool:
+    """Say whether a failed request may have been obeyed, or may be next time; a refusal is final."""
+    if isinstance(error, ClientError):
+        return (
+            "Throttl" in error.response["Error"]["Code"] or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+        )
+    return not isinstance(error, ParamValidationError)
