@@ -1,4 +1,4 @@
-"""How every job starts, says what went wrong, and ends."""
+"""Job life cycle: session, error reporting, exit code."""
 
 import logging
 import os
@@ -14,18 +14,16 @@ from pyspark import InheritableThread, SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-# Applied where spark-submit said nothing.
+from spark_jobs.errors import JobError
+
+# Applied unless spark-submit was given other values.
 DEFAULTS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # Spark's own default is the legacy INT96
-    # The one thing in which the Python workers of SQL and of RDDs differ: without it they are the same.
+    # The only setting in which Python workers of SQL and RDDs differ: equal, queries use the workers that `warm_up` starts.
     "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
 }
-
-
-class JobError(Exception):
-    """What the person who started the job can act on: printed as one line, without a traceback."""
 
 
 def spark_session(name: str, settings: dict[str, str] | None = None) -> SparkSession:
@@ -36,7 +34,7 @@ def spark_session(name: str, settings: dict[str, str] | None = None) -> SparkSes
         settings: the job's own defaults, on top of `DEFAULTS`; whatever spark-submit was given wins.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise the workers take the python3 of the PATH
-    SparkContext._ensure_initialized()  # without the JVM, SparkConf knows nothing of spark-submit's --conf
+    SparkContext._ensure_initialized()  # noqa: SLF001 - without the JVM, SparkConf knows nothing of spark-submit's --conf
     conf = SparkConf()
     for key, value in {**DEFAULTS, **(settings or {})}.items():
         conf.setIfMissing(key, value)
@@ -49,13 +47,13 @@ def spark_session(name: str, settings: dict[str, str] | None = None) -> SparkSes
 
 
 def warm_up(context: SparkContext, prepare: Callable[[], object]) -> threading.Thread:
-    """Start a Python worker on every core while the driver still plans its first query: 1.5 s of a small run.
+    """Start a Python worker on every core while the driver still plans its first query; saves 1.5 s of a small run.
 
-    Best effort: a worker that is missed, or fails, starts when its first task does and says so there.
+    Best effort: a worker that is missed starts with its first task, and one that fails here fails again there.
 
     Args:
         context: of the session.
-        prepare: called in each worker; what it imports and keeps is there for the tasks.
+        prepare: called in each worker, to import and build what its tasks will need.
     """
 
     def prepare_one(_: int) -> None:
@@ -72,9 +70,9 @@ def warm_up(context: SparkContext, prepare: Callable[[], object]) -> threading.T
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main` as a process does: INFO log to stderr; a `JobError` becomes one line there and exit code 1.
+    """Run `main` as a script: log INFO to stderr; report a `JobError` as one line there and exit with code 1.
 
-    The end of the process stops the session; pyspark's `stop()` would wait half a second for its accumulator server.
+    The session ends with the process; pyspark's `stop()` would wait half a second for its accumulator server.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("py4j", "botocore", "aiobotocore", "fsspec", "s3fs"):
@@ -84,7 +82,7 @@ def run(main: Callable[[], None]) -> None:
     except JobError as error:
         _fail(str(error))
     except (Py4JJavaError, PySparkException) as error:
-        # Raised in a worker, it comes back as the text of a traceback within a Java exception.
+        # A worker's exception arrives as the text of its traceback within a Java exception.
         found = re.search(rf"^\S*\b{JobError.__name__}: (.+)$", str(error), re.MULTILINE)
         if not found:
             raise

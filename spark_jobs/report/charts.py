@@ -4,23 +4,20 @@ import colorsys
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Text
 from matplotlib.ticker import PercentFormatter
-from matplotlib.transforms import Bbox
 
-from spark_jobs.moments import Floats
+from spark_jobs.reduction.moments import Floats
 
-INK, SOFT, FAINT, ACCENT, WARN = "#22303c", "#6b7885", "#e3e8ec", "#c2410c", "#b0b9c1"
+TEXT, MUTED, GRID, ACCENT, AXIS = "#22303c", "#6b7885", "#e3e8ec", "#c2410c", "#b0b9c1"
+MAX_LEGEND = 24
 # Far enough apart for up to sixteen labels; more get evenly spread hues.
 _FEW_COLORS = (
     "#d1495b", "#2e7dba", "#4f9d4f", "#e08e1b", "#7b5ea7", "#1aa6a6", "#8c6d31", "#d873b0",
@@ -31,26 +28,26 @@ _STYLE: Any = {
     "font.family": ["DejaVu Sans"],
     "font.size": 10,
     "svg.fonttype": "none",  # text stays text: it can be searched and takes the page's font
-    "axes.edgecolor": WARN,
-    "axes.labelcolor": SOFT,
+    "axes.edgecolor": AXIS,
+    "axes.labelcolor": MUTED,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "text.color": INK,
+    "text.color": TEXT,
     "text.parse_math": False,  # a label may hold a dollar sign
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
     "figure.dpi": 100,
     "svg.hashsalt": "fruit features",  # the same data gives the same file
 }
 
 
-def variance_curve(curve: Sequence[float], components: int, asked: float | None) -> Figure:
-    """Draw the cumulated share of variance and mark what was kept.
+def variance_curve(curve: Sequence[float], components: int, requested: float | None) -> Figure:
+    """Draw the cumulative share of variance and mark what was kept.
 
     Args:
         curve: the share of 1, 2, … components.
         components: how many were kept.
-        asked: the share that was to be reached, if one was.
+        requested: the share that was to be reached, if one was.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(9.2, 4.0)
@@ -58,7 +55,7 @@ def variance_curve(curve: Sequence[float], components: int, asked: float | None)
         shown = max(components, min(len(shares), int(np.searchsorted(shares, 0.995)) + 1))
         numbers = np.arange(0, shown + 1)
         heights = np.concatenate([[0.0], shares[:shown]])
-        axes.plot(numbers, heights, color=SOFT, linewidth=1.6, solid_capstyle="round")
+        axes.plot(numbers, heights, color=MUTED, linewidth=1.6, solid_capstyle="round")
         kept = slice(0, components + 1)
         axes.fill_between(numbers[kept], heights[kept], color=ACCENT, alpha=0.12, linewidth=0)
         axes.plot(numbers[kept], heights[kept], color=ACCENT, linewidth=2.4, solid_capstyle="round")
@@ -66,15 +63,15 @@ def variance_curve(curve: Sequence[float], components: int, asked: float | None)
         axes.plot(
             [components], [reached], "o", color=ACCENT, markersize=8, markeredgecolor="white", markeredgewidth=1.5
         )
-        if asked is not None:
-            axes.axhline(asked, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+        if requested is not None:
+            axes.axhline(requested, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
             axes.text(
                 shown,
-                asked + 0.012,
-                f"asked: {asked:.0%}" if asked < 0.995 else "asked",
+                requested + 0.012,
+                f"requested: {requested:.0%}" if requested < 0.995 else "requested",
                 ha="right",
                 va="bottom",
-                color=SOFT,
+                color=MUTED,
             )
         right = components > shown * 0.6
         above = right and reached < 0.93  # where the curve leaves room
@@ -91,21 +88,22 @@ def variance_curve(curve: Sequence[float], components: int, asked: float | None)
         )
         axes.set(xlim=(0, shown * 1.01), ylim=(0, 1.04), xlabel="principal components", ylabel="share of the variance")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.grid(axis="y", color=FAINT, linewidth=0.8)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         return figure
 
 
-def scatter(points: Floats, labels: Sequence[str], shares: Sequence[float]) -> Figure:
-    """Draw the first two components, one color a label, each label's name where its images are.
+def scatter(points: Floats, labels: Sequence[str], shares: Sequence[float], *, legend: bool) -> Figure:
+    """Draw the first two components, one color a label.
 
-    Every label's points are an SVG group `points-<n>` and its name a group `name-<n>`, n being its place among the
-    sorted labels, so that a page can bring one out. Names that would lie on others are left out.
+    Every label's points are an SVG group `points-<n>`, n being its place among the sorted labels, so that a page can
+    highlight them.
 
     Args:
         points: (n, 2).
         labels: (n,).
         shares: the share of variance of the two components.
+        legend: name the labels beside the plot, if there are few enough.
     """
     names = sorted(set(labels))
     chosen = np.asarray(labels)
@@ -114,18 +112,21 @@ def scatter(points: Floats, labels: Sequence[str], shares: Sequence[float]) -> F
         size = float(np.clip(9000 / max(len(points), 1), 5, 28))
         for number, (name, color) in enumerate(zip(names, colors(len(names)), strict=True)):
             own = points[chosen == name]
-            marks = axes.scatter(own[:, 0], own[:, 1], s=size, color=color, alpha=0.65, linewidths=0)
+            marks = axes.scatter(
+                own[:, 0], own[:, 1], s=size, color=color, alpha=0.65, linewidths=0, label=_short(name, 24)
+            )
             marks.set_gid(f"points-{number}")
         axes.set(xlabel=f"component 1 · {shares[0]:.1%} of the variance", ylabel=f"component 2 · {shares[1]:.1%}")
-        axes.grid(color=FAINT, linewidth=0.8)
+        axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.margins(0.06)
-        _name_groups(figure, axes, points, chosen, names)
+        if legend and len(names) <= MAX_LEGEND:
+            figure.legend(loc="outside right upper", frameon=False, markerscale=1.4)
         return figure
 
 
-def each_label(points: Floats, labels: Sequence[str]) -> Figure:
-    """Draw the same plane once per label: its points over the shadow of all others.
+def small_multiples(points: Floats, labels: Sequence[str]) -> Figure:
+    """Draw the same plane once per label: its points over the density of all.
 
     Args:
         points: (n, 2).
@@ -135,7 +136,7 @@ def each_label(points: Floats, labels: Sequence[str]) -> Figure:
     chosen = np.asarray(labels)
     across = 4 if len(names) <= 8 else 6 if len(names) <= 24 else 8 if len(names) <= 64 else 11
     down = math.ceil(len(names) / across)
-    edges, shadow = _shadow(points)
+    edges, density = _density(points)
     with mpl.rc_context(_STYLE):
         height = 9.4 / across * down * (1.0 if across > 4 else 0.85) + 0.3
         figure = Figure(figsize=(11.4, height), facecolor="white")
@@ -149,47 +150,17 @@ def each_label(points: Floats, labels: Sequence[str]) -> Figure:
             axes.set_axis_on()
             axes.set(xticks=[], yticks=[])
             for spine in axes.spines.values():
-                spine.set(visible=True, color=FAINT)
-            axes.imshow(shadow, extent=edges, origin="lower", aspect="auto", cmap="Greys", vmin=0, vmax=2.2)
+                spine.set(visible=True, color=GRID)
+            axes.imshow(density, extent=edges, origin="lower", aspect="auto", cmap="Greys", vmin=0, vmax=2.2)
             axes.scatter(own[:, 0], own[:, 1], s=5, color=color, alpha=0.85, linewidths=0)
             axes.set_title(
                 _short(name, 21 if across < 11 else 18),
                 fontsize=8.5 if across < 11 else 7,
                 pad=3,
                 loc="left",
-                color=INK,
+                color=TEXT,
             )
             axes.set(xlim=edges[:2], ylim=edges[2:])
-        return figure
-
-
-def images_per_label(used: Mapping[str, int], unused: Mapping[str, int]) -> Figure:
-    """Draw one bar a label, longest first: images with features, and beyond them those without.
-
-    Args:
-        used: images with features, by label.
-        unused: images without, by label.
-    """
-    names = sorted({*used, *unused}, key=lambda name: (-used.get(name, 0) - unused.get(name, 0), name))
-    columns = 1 if len(names) <= 24 else 2 if len(names) <= 60 else 3
-    down = math.ceil(len(names) / columns)
-    longest = max(used.get(name, 0) + unused.get(name, 0) for name in names)
-    with mpl.rc_context(_STYLE):
-        height = 0.24 * down + 0.15
-        figure = Figure(figsize=(11.4 if columns > 1 else 9.2, height), facecolor="white")
-        FigureCanvasAgg(figure)
-        for column, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
-            axes.set_axis_off()
-            axes.set(xlim=(0, longest * (1.35 if unused else 1.16)), ylim=(down - 0.4, -0.6))
-            for place, name in enumerate(names[column * down : (column + 1) * down]):
-                good, bad = used.get(name, 0), unused.get(name, 0)
-                axes.barh(place, good, height=0.62, color="#6f93ad")
-                axes.barh(place, bad, left=good, height=0.62, color=ACCENT)
-                axes.text(-longest * 0.015, place, _short(name, 26), ha="right", va="center", fontsize=9)
-                count = f"{good:,}" + (f" ({bad:,} without)" if bad else "")
-                axes.text(good + bad + longest * 0.015, place, count, va="center", fontsize=8.5, color=SOFT)
-        gap = {1: 0.24, 2: 0.165, 3: 0.155}[columns]
-        figure.subplots_adjust(left=gap, right=0.995, bottom=0.02, top=0.98, wspace=gap * columns * 1.25)
         return figure
 
 
@@ -204,18 +175,10 @@ def colors(count: int) -> list[str]:
 
 
 def svg(figure: Figure) -> str:
-    """Return a figure as an SVG element for a page: no XML prologue, no fixed size, no date.
-
-    Text stays text. Outlined, it would be drawn as shapes; the page outlines it instead.
-    """
-    outlined = {text: text.get_path_effects() for text in figure.findobj(Text)}
-    for text in outlined:
-        text.set_path_effects([])
+    """Return a figure as an SVG element for a page: no XML prologue, no fixed size, no date."""
     stream = io.StringIO()
     with mpl.rc_context(_STYLE):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    for text, effects in outlined.items():
-        text.set_path_effects(effects)
     drawing = stream.getvalue()
     opening, rest = drawing[drawing.index("<svg") :].split(">", 1)
     return re.sub(r' (width|height)="[^"]*"', "", opening) + ">" + rest
@@ -239,7 +202,7 @@ def _short(name: str, length: int) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def _shadow(points: Floats) -> tuple[tuple[float, float, float, float], Floats]:
+def _density(points: Floats) -> tuple[tuple[float, float, float, float], Floats]:
     """Return the extent of all points with a margin, and where in it they are dense, (48, 64) in 0..1."""
     low, high = points.min(axis=0), points.max(axis=0)
     margin = np.maximum((high - low) * 0.07, 1e-9)
@@ -247,47 +210,3 @@ def _shadow(points: Floats) -> tuple[tuple[float, float, float, float], Floats]:
     counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=(64, 48), range=((left, right), (bottom, top)))
     density = np.log1p(counts.T)
     return (left, right, bottom, top), density / density.max()
-
-
-def _name_groups(figure: Figure, axes: Axes, points: Floats, labels: np.ndarray, names: list[str]) -> None:
-    """Write names near the middle of their points, as long as there is room, most isolated groups first.
-
-    Twenty find it nearly always; of more, only those that lie where their points are, so that points stay in sight.
-    """
-    figure.draw_without_rendering()
-    few = len(names) <= 20
-    taken: list[Bbox] = []
-    tones = colors(len(names))
-    middles = np.array([np.median(points[labels == name], axis=0) for name in names])
-    apart = np.linalg.norm(middles[:, None] - middles, axis=2) + np.where(np.eye(len(names)), np.inf, 0)
-    for number in np.argsort(-apart.min(axis=1), kind="stable").tolist():
-        text = axes.text(
-            middles[number, 0],
-            middles[number, 1],
-            _short(names[number], 24),
-            fontsize=10 if few else 7.5,
-            fontweight="bold" if few else "normal",
-            color=tuple(0.8 * part for part in to_rgb(tones[number])),
-            ha="center",
-            va="center",
-            gid=f"name-{number}",
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-        )
-        if len(taken) >= 48 or not _place(text, taken, axes, steps=5 if few else 2):
-            text.remove()
-
-
-def _place(text: Text, taken: list[Bbox], axes: Axes, steps: int) -> bool:
-    """Move a text to the nearest free place within `steps` lines of where it is; say whether there was one."""
-    box = text.get_window_extent().padded(2)
-    inside = axes.get_window_extent()
-    for distance in range(steps):
-        for angle in np.pi / 2 + np.linspace(0, 2 * np.pi, 12, endpoint=False):
-            moved = box.translated(2.2 * distance * box.height * np.cos(angle), distance * box.height * np.sin(angle))
-            within = inside.contains(moved.x0, moved.y0) and inside.contains(moved.x1, moved.y1)
-            if within and not moved.count_overlaps(taken):
-                taken.append(moved)
-                x, y = axes.transData.inverted().transform(((moved.x0 + moved.x1) / 2, (moved.y0 + moved.y1) / 2))
-                text.set_position((x, y))
-                return True
-    return False

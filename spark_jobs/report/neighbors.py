@@ -1,4 +1,4 @@
-"""How well vectors keep labels apart: the accuracy of nearest neighbors."""
+"""Class separation of vectors: the accuracy of a nearest-neighbor classifier."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,7 +7,7 @@ NEIGHBORS = 5
 _CHUNK = 512  # rows compared at a time: 512 x 4,000 float64 distances are 16 MB
 
 
-def accuracy(vectors: npt.NDArray[np.float64], labels: npt.ArrayLike, neighbors: int = NEIGHBORS) -> float | None:
+def knn_accuracy(vectors: npt.NDArray[np.float64], labels: npt.ArrayLike, neighbors: int = NEIGHBORS) -> float | None:
     """Return the share of rows whose label is the most frequent one among their nearest other rows.
 
     Leave-one-out cross-validation of a k-nearest-neighbor classifier with Euclidean distances; of equally frequent
@@ -19,7 +19,7 @@ def accuracy(vectors: npt.NDArray[np.float64], labels: npt.ArrayLike, neighbors:
         neighbors: k; all other rows where there are fewer.
 
     Returns:
-        None where no row has another one beside it.
+        None with fewer than two rows.
     """
     count = len(vectors)
     neighbors = min(neighbors, count - 1)

@@ -1,0 +1,1 @@
+"""From a manifest of images to features and rejects: the network, its input and its outputs."""

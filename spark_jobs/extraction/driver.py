@@ -1,0 +1,71 @@
+"""The driver's side of an extraction: which chunks are left to do, the network's pass, and its figures."""
+
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+
+from pyspark import SparkContext
+
+from spark_jobs.extraction import worker
+from spark_jobs.extraction.chunks import Chunk, tasks
+from spark_jobs.extraction.feature_file import Reject
+from spark_jobs.extraction.mobilenet import ModelArtifact
+from spark_jobs.extraction.outputs import Outputs
+from spark_jobs.extraction.progress import Progress
+from spark_jobs.session import warm_up
+
+SETTINGS = {
+    "spark.ui.enabled": "false",
+    # A node that fails its tasks (no credentials, a full disk) gets none any more; the other attempts run elsewhere. Two on
+    # one executor, as a one-node cluster has no elsewhere; eight tasks, as images that end their worker fail some, too.
+    "spark.excludeOnFailure.enabled": "true",
+    "spark.excludeOnFailure.task.maxTaskAttemptsPerExecutor": "2",
+    "spark.excludeOnFailure.task.maxTaskAttemptsPerNode": "2",
+    "spark.excludeOnFailure.stage.maxFailedTasksPerExecutor": "8",
+}
+
+log = logging.getLogger("extract_features")
+
+
+def run_extraction(
+    context: SparkContext,
+    chunks: Sequence[Chunk],
+    artifact: ModelArtifact,
+    outputs: Outputs,
+    progress_uri: str | None = None,
+) -> list[Reject]:
+    """Run the network on every image of the chunks that are not finished, and return the rejects of all.
+
+    Args:
+        context: of the session.
+        chunks: of the whole manifest.
+        artifact: the network.
+        outputs: the folders to write.
+        progress_uri: of a JSON document to keep up to date.
+
+    Raises:
+        JobError: what was written is not what the manifest asks for.
+    """
+    broadcast = context.broadcast(artifact)
+    warming = warm_up(context, lambda: worker.worker_interpreter(broadcast.value))
+    model_id = artifact.metadata.model_id
+    outputs.open()
+    committed = outputs.committed(chunks, model_id)
+    todo = [chunk for chunk in chunks if chunk.name not in committed]
+    log.info("chunks=%d reused_chunks=%d", len(chunks), len(committed))
+    total = sum(chunk.images for chunk in chunks)
+    with Progress(context, total, total - sum(chunk.images for chunk in todo), uri=progress_uri) as progress:
+        accumulators = worker.Accumulators(
+            progress.images, progress.rejects, progress.cpu_seconds, progress.slot_seconds
+        )
+        extraction = worker.Extraction(uuid.uuid4().hex, broadcast, outputs.features, accumulators)
+        started = time.monotonic()
+        if grouped := tasks(todo):
+            context.parallelize(grouped, len(grouped)).foreach(extraction.run)
+        seconds = time.monotonic() - started
+    rejects = outputs.rejected(chunks, model_id)
+    log.info(progress.summary(len(rejects), seconds))
+    warming.join()
+    broadcast.destroy()
+    return rejects

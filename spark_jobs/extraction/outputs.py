@@ -1,0 +1,136 @@
+"""The folders that an extraction writes: which chunks are in them, and whether they add up to the manifest."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from spark_jobs import schemas, uris
+from spark_jobs.errors import DamagedFileError, JobError
+from spark_jobs.extraction.chunks import OWN_NAME, Chunk
+from spark_jobs.extraction.feature_file import Committed, Reject, read_committed
+from spark_jobs.extraction.rejects import TRANSIENT
+
+EXAMPLES = 3  # of each reason, in the error
+READ_AT_ONCE = 32
+SUCCESS = "_SUCCESS"
+REJECTS_FILE = "part-00000.parquet"
+
+log = logging.getLogger("extract_features")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where an extraction writes.
+
+    Attributes:
+        features: URI of the folder with a file for each chunk.
+        rejects: URI of the folder with the rejects of all chunks.
+    """
+
+    features: str
+    rejects: str
+
+    def open(self) -> None:
+        """Take back the marks of an earlier attempt: from now on the outputs are not finished."""
+        for folder in (self.features, self.rejects):
+            uris.delete_file(uris.join(folder, SUCCESS))
+
+    def committed(self, chunks: Sequence[Chunk], model_id: str) -> set[str]:
+        """Return the names of the chunks that need not be computed again.
+
+        A file that is damaged, or rejects an image for a reason that may have passed since, is deleted.
+        """
+        there = uris.list_files(self.features)
+        candidates = [chunk for chunk in chunks if chunk.name in there]
+        names: set[str] = set()
+        for chunk, found in self._read(candidates):
+            problem = _mismatch(found, chunk, model_id)
+            if isinstance(found, Committed) and any(reject["reason"] in TRANSIENT for reject in found.rejects):
+                problem = "some images were rejected for a reason that may have passed"
+            if problem:
+                log.warning("%s is computed again: %s", chunk.name, problem)
+                uris.delete_file(uris.join(self.features, chunk.name))
+            else:
+                names.add(chunk.name)
+        return names
+
+    def rejected(self, chunks: Sequence[Chunk], model_id: str) -> list[Reject]:
+        """Prove that each chunk's file holds exactly its images, and return the rejects of all.
+
+        Raises:
+            JobError: naming a file that is missing, damaged, or holds more or less.
+        """
+        rejects: list[Reject] = []
+        for chunk, found in self._read(chunks):
+            problem = _mismatch(found, chunk, model_id)
+            if problem or isinstance(found, DamagedFileError):
+                raise JobError(f"{uris.join(self.features, chunk.name)}: {problem}: a bug, please report it")
+            rejects += found.rejects
+        return rejects
+
+    def _read(self, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, Committed | DamagedFileError]]:
+        """Yield each chunk with what its file says of itself."""
+
+        def read(chunk: Chunk) -> Committed | DamagedFileError:
+            try:
+                return read_committed(uris.join(self.features, chunk.name))
+            except DamagedFileError as error:
+                return error
+
+        with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+            yield from zip(chunks, pool.map(read, chunks), strict=True)
+
+    def close(self, chunks: Sequence[Chunk]) -> None:
+        """Delete the files of other manifests or networks that an earlier attempt has left, and mark the outputs as finished."""
+        names = {chunk.name for chunk in chunks}
+        for name in uris.list_files(self.features):
+            if OWN_NAME.fullmatch(name) and name not in names:
+                uris.delete_file(uris.join(self.features, name))
+        for folder in (self.rejects, self.features):
+            uris.write_bytes(uris.join(folder, SUCCESS), b"")
+
+    def write_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Write the rejects, none included, as one file."""
+        stream = pa.BufferOutputStream()
+        parquet.write_table(pa.Table.from_pylist(rejects, schemas.REJECTS), stream, compression="zstd")
+        uris.write_bytes(uris.join(self.rejects, REJECTS_FILE), stream.getvalue().to_pybytes())
+
+
+def _mismatch(found: Committed | DamagedFileError, chunk: Chunk, model_id: str) -> str | None:
+    """Return what is wrong with the file of a chunk, if anything is."""
+    if isinstance(found, DamagedFileError):
+        return str(found)
+    if found.model_id == model_id and found.features + len(found.rejects) == chunk.images:
+        return None
+    counts = f"{found.features} features and {len(found.rejects)} rejects of {found.model_id}"
+    return f"{counts} for {chunk.images} images of {model_id}"
+
+
+def check_reject_share(rejects: Sequence[Reject], total: int, max_share: float) -> None:
+    """Fail if too many images were rejected.
+
+    Args:
+        rejects: rows of `schemas.REJECTS`.
+        total: what the share is one of.
+        max_share: the largest that is allowed; all images together never are.
+
+    Raises:
+        JobError: with the counts by reason and a few paths of each.
+    """
+    if not rejects or (len(rejects) / total <= max_share and len(rejects) < total):
+        return
+    problem = "no image can be used" if len(rejects) == total else f"more than max_reject_share {max_share:g}"
+    raise JobError(f"{len(rejects)} of {total} images rejected, {problem}: {_by_reason(rejects)}")
+
+
+def _by_reason(rejects: Iterable[Mapping[str, object]]) -> str:
+    paths: dict[str, list[str]] = defaultdict(list)
+    for reject in rejects:
+        paths[str(reject["reason"])].append(str(reject["path"]))
+    reasons = sorted(paths.items(), key=lambda found: (-len(found[1]), found[0]))
+    return "; ".join(f"{reason} {len(found)} ({', '.join(sorted(found)[:EXAMPLES])})" for reason, found in reasons)

@@ -1,0 +1,167 @@
+"""Read many images at once, ahead of the network, within a bound on memory."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from spark_jobs import uris
+from spark_jobs.errors import JobError
+from spark_jobs.extraction.rejects import Reason, Rejected
+
+# One image of more bytes than this is rejected unread: what a 50-million-pixel PNG takes.
+MAX_BYTES = 100_000_000
+
+# While the network works on one batch of images the next one is read. 64 images keep it busy for half a second:
+# enough to hide two rounds of 32 requests at 100 ms each.
+BATCH_IMAGES = 64
+BATCH_BYTES = 32_000_000
+
+_FILE_ETAG = re.compile(r"[0-9a-f]{12,}-[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One row of the manifest: an image as it was listed.
+
+    Attributes:
+        path: its URI, not percent-encoded.
+        label: name of the folder that holds it.
+        etag: its version: S3's ETag without quotes; for files see `file_etag`.
+        size: in bytes.
+    """
+
+    path: str
+    label: str | None
+    etag: str | None
+    size: int | None
+
+
+Content = bytes | Rejected
+Outcome = tuple[ManifestRow, Content]
+
+
+def file_etag(mtime_ns: int, size: int) -> str:
+    """Return the version of a file on disk, which has no ETag of its own."""
+    return f"{mtime_ns:x}-{size:x}"
+
+
+def read_ahead(
+    rows: Iterable[ManifestRow], read: Callable[[Sequence[ManifestRow]], list[Content]] | None = None
+) -> Iterator[Outcome]:
+    """Yield each row with its image's content, or the reason why there is none, in order.
+
+    The next batch is read by a thread while the caller works on this one: at most two batches, and one image more
+    than a batch's bytes, are in memory.
+
+    Args:
+        rows: consumed one batch ahead.
+        read: reads a batch; `read_many` by default.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
+        upcoming: Future[list[Outcome]] | None = None
+        for batch in batches(rows):
+            following = ahead.submit(_read_batch, batch, read or read_many)
+            if upcoming is not None:
+                yield from _drained(upcoming)
+            upcoming = following
+        if upcoming is not None:
+            yield from _drained(upcoming)
+
+
+def batches(rows: Iterable[ManifestRow]) -> Iterator[list[ManifestRow]]:
+    """Cut rows into batches of at most BATCH_IMAGES and, unless a single image is larger, BATCH_BYTES.
+
+    The first batches are short: the network starts after a handful of images, not after a full batch.
+    """
+    batch: list[ManifestRow] = []
+    size, longest = 0, BATCH_IMAGES // 8
+    for row in rows:
+        row_bytes = row.size or 0
+        if batch and (len(batch) >= longest or size + row_bytes > BATCH_BYTES):
+            yield batch
+            batch, size, longest = [], 0, min(longest * 2, BATCH_IMAGES)
+        batch.append(row)
+        size += row_bytes
+    if batch:
+        yield batch
+
+
+def read_many(rows: Sequence[ManifestRow]) -> list[Content]:
+    """Read images concurrently. What is wrong with one image is a `Rejected` in its place.
+
+    Raises:
+        JobError: S3 or this machine fails, not an image: reading elsewhere or later may help.
+    """
+    remote = [index for index, row in enumerate(rows) if row.path.startswith(("s3://", "s3a://"))]
+    contents: list[Content] = [b""] * len(rows)
+    if remote:
+        from spark_jobs.extraction.reading_s3 import read_objects  # files need no client of S3
+
+        for index, content in zip(remote, read_objects([rows[index] for index in remote]), strict=True):
+            contents[index] = content
+    local = sorted(set(range(len(rows))) - set(remote))
+    if local:
+        with ThreadPoolExecutor(8) as threads:
+            for index, content in zip(local, threads.map(_read_file, [rows[index] for index in local]), strict=True):
+                contents[index] = content
+    _check_permission(rows, contents)
+    return contents
+
+
+def _check_permission(rows: Sequence[ManifestRow], contents: Sequence[Content]) -> None:
+    """Tell a permission that the job lacks, which fails it, from a single image that is closed."""
+    denied = [
+        content for content in contents if isinstance(content, Rejected) and content.reason == Reason.ACCESS_DENIED
+    ]
+    if len(denied) == len(rows) > 1 and "InvalidObjectState" not in denied[0].detail:
+        raise JobError(
+            f"{rows[0].path} and the {len(rows) - 1} images after it are all refused ({denied[0].detail}): allow the"
+            " job's role s3:GetObject on the images, and kms:Decrypt on their key if they have one"
+        )
+
+
+def _read_batch(batch: list[ManifestRow], read: Callable[[Sequence[ManifestRow]], list[Content]]) -> list[Outcome]:
+    return list(zip(batch, read(batch), strict=True))
+
+
+def _drained(batch: Future[list[Outcome]]) -> Iterator[Outcome]:
+    outcomes = batch.result()
+    outcomes.reverse()
+    while outcomes:  # release each image as soon as it is consumed
+        yield outcomes.pop()
+
+
+# ---------------------------------------------------------------- files, and any other filesystem of fsspec
+def _read_file(row: ManifestRow) -> Content:
+    try:
+        check_size(row.size or 0)
+        fs, path = uris.filesystem(row.path)
+        with fs.open(path, "rb", cache_type="none") as stream:
+            if hasattr(stream, "fileno"):
+                _check_file(row, stream.fileno())
+            return stream.read(MAX_BYTES + 1)
+    except Rejected as rejected:
+        return rejected
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        return Rejected(Reason.NOT_FOUND, str(error))
+    except PermissionError as error:
+        return Rejected(Reason.ACCESS_DENIED, str(error))
+    except Exception as error:  # whatever a file system raises
+        raise JobError(f"{row.path}: cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _check_file(row: ManifestRow, descriptor: int) -> None:
+    status = os.fstat(descriptor)
+    check_size(status.st_size)
+    found = file_etag(status.st_mtime_ns, status.st_size)
+    # Only a version made by file_etag is comparable; other listings put their own kind into the manifest.
+    if row.etag and _FILE_ETAG.fullmatch(row.etag) and found != row.etag:
+        raise Rejected(Reason.CHANGED, f"was {row.etag} when listed, is {found}")
+
+
+def check_size(size: int) -> None:
+    """Reject an image of more than `MAX_BYTES`."""
+    if size > MAX_BYTES:
+        raise Rejected(Reason.TOO_LARGE, f"{size} bytes; the limit is {MAX_BYTES}")

@@ -1,0 +1,114 @@
+"""Read images from S3, and tell what is wrong with one from what is wrong with S3, the node or its role."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from fsspec.asyn import sync
+
+from spark_jobs import uris
+from spark_jobs.errors import JobError
+from spark_jobs.extraction.reading import Content, ManifestRow, check_size
+from spark_jobs.extraction.rejects import Reason, Rejected
+
+CONCURRENCY = 32
+_ATTEMPTS = 3  # when a response body breaks off; the S3 client retries requests itself
+
+# S3's codes of status 403 that are about who asks; any other is about the object, which its owner has closed or archived.
+_CREDENTIALS = frozenset(
+    {
+        "AccountProblem",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "NotSignedUp",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
+
+
+def read_objects(rows: Sequence[ManifestRow]) -> list[Content]:
+    """Read objects concurrently, each with one GET. What is wrong with one is a `Rejected` in its place.
+
+    Raises:
+        JobError: S3 or this node fails, not an image; says what to do.
+    """
+    fs, _ = uris.filesystem(rows[0].path)
+    return sync(fs.loop, _gather, fs, rows)
+
+
+async def _gather(fs: Any, rows: Sequence[ManifestRow]) -> list[Content]:
+    await fs.set_session()
+    limit = asyncio.Semaphore(CONCURRENCY)
+
+    async def one(row: ManifestRow) -> Content:
+        async with limit:
+            return await _read_object(fs.s3, row)
+
+    return await asyncio.gather(*(one(row) for row in rows))
+
+
+async def _read_object(client: Any, row: ManifestRow) -> Content:
+    """Read one object with one GET; only a body that breaks off is requested again here, the client retries the rest."""
+    bucket, _, key = row.path.partition("://")[2].partition("/")
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            check_size(row.size or 0)
+            response = await client.get_object(Bucket=bucket, Key=key)
+        except Rejected as rejected:
+            return rejected
+        except Exception as error:  # the client's own kinds are many
+            if rejected_image := _s3_rejected(error):
+                return rejected_image
+            raise JobError(f"{row.path}: {_s3_problem(error)}") from error
+        try:
+            async with response["Body"] as body:
+                _check_object(row, response)
+                return await body.read()
+        except Rejected as rejected:
+            return rejected
+        except Exception as error:  # likewise
+            if attempt == _ATTEMPTS:
+                raise JobError(f"{row.path}: {_s3_problem(error)}") from error
+        await asyncio.sleep(0.2 * attempt)
+    raise AssertionError
+
+
+def _check_object(row: ManifestRow, response: dict[str, Any]) -> None:
+    check_size(response["ContentLength"])
+    found, expected = response.get("ETag", "").strip('"'), (row.etag or "").strip('"')
+    if expected and found != expected:
+        raise Rejected(Reason.CHANGED, f"ETag was {expected} when listed, is {found}")
+
+
+def _s3_rejected(error: Exception) -> Rejected | None:
+    """Return what is wrong with the image, or None if the error is not the image's fault."""
+    code, status, message = _s3_answer(error)
+    if code == "NoSuchKey" or (status == 404 and code != "NoSuchBucket"):
+        return Rejected(Reason.NOT_FOUND, message)
+    if status == 403 and code not in _CREDENTIALS:
+        return Rejected(Reason.ACCESS_DENIED, message)
+    return None
+
+
+def _s3_problem(error: Exception) -> str:
+    """Return what failed and what to do."""
+    code, status, message = _s3_answer(error)
+    if type(error).__name__ in ("NoCredentialsError", "CredentialRetrievalError", "PartialCredentialsError"):
+        return f"no AWS credentials on this node ({error}): check its instance profile or environment"
+    if "Expired" in code or status in (400, 401, 403):
+        return f"S3 refuses this node's credentials ({message}): check its role, its token and its clock"
+    if status:
+        return f"S3 fails even after retries ({message}): run the step again when it answers, finished chunks are kept"
+    return f"S3 cannot be reached ({type(error).__name__}: {error}): check the endpoint, DNS and network of this node"
+
+
+def _s3_answer(error: Exception) -> tuple[str, int, str]:
+    """Return code, status and text of S3's answer, if the error is one (botocore's ClientError)."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict) or "Error" not in response:
+        return "", 0, ""
+    code, text = str(response["Error"].get("Code", "")), response["Error"].get("Message", "")
+    return code, response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), f"{code}: {text}"

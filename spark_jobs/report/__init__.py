@@ -1,0 +1,1 @@
+"""What a reduction found, as JSON and as a page with charts."""

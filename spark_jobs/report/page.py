@@ -1,0 +1,61 @@
+"""report.html: one file that opens anywhere, without a network."""
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+
+def render(
+    report: Mapping[str, Any], svgs: Mapping[str, str], colors: Mapping[str, str], each_label: bytes | None
+) -> str:
+    """Return the page: `page.html` beside this module, with everything escaped but the charts, style and script.
+
+    Args:
+        report: the content of report.json.
+        svgs: the charts `variance` and `components`.
+        colors: of the labels of the scatter plot, in the order of its groups.
+        each_label: PNG, the scatter plot once per label.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"thousands": _thousands, "percent": _percent, "bytes": _bytes}
+    labels = sorted(report["labels"].items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    return environment.from_string(_text("page.html")).render(
+        report=report,
+        charts={name: Markup(svg) for name, svg in svgs.items()},  # noqa: S704 - matplotlib escapes its texts
+        colors=colors,
+        each_label=base64.b64encode(each_label).decode() if each_label else None,
+        labels=labels,
+        most_images=max((sum(counts.values()) for _, counts in labels), default=0) or 1,
+        longest=max(report["timings"].values(), default=0) or 1,
+        now=datetime.now(UTC).strftime("%-d %B %Y, %H:%M UTC"),
+        style=Markup(_text("style.css")),  # noqa: S704 - our own file
+        script=Markup(_text("script.js")),  # noqa: S704 - our own file
+    )
+
+
+def _text(name: str) -> str:
+    """Return a file beside this module, which may be in the zip of --py-files."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _thousands(number: int) -> str:
+    return f"{number:,}"
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{share:.{digits}%}"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:,.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"

@@ -1,0 +1,98 @@
+"""The report of a reduction: report.json for programs, report.html for people, charts as PNG files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from pyspark.sql import DataFrame
+
+from spark_jobs import uris
+from spark_jobs.reduction.moments import Floats, Moments
+from spark_jobs.reduction.pca import Pca
+from spark_jobs.reduction.pca_model import PcaModel
+from spark_jobs.reduction.selection import InventorySummary, sample
+from spark_jobs.report import content
+from spark_jobs.report.content import SAMPLE_ROWS, Sample
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything but timings and sizes, which are known when everything else is written.
+
+    Attributes:
+        content: of report.json.
+        svgs: the charts of the page, by name.
+        pngs: the charts as files, by name.
+        colors: of the labels in the sample.
+    """
+
+    content: dict[str, Any]
+    svgs: dict[str, str]
+    pngs: dict[str, bytes]
+    colors: dict[str, str]
+
+    @classmethod
+    def build(
+        cls,
+        run: str,
+        summary: InventorySummary,
+        moments: Moments,
+        model: PcaModel,
+        target: Mapping[str, float],
+        features: DataFrame,
+    ) -> Self:
+        """Compute and draw; arguments as for `content.build`, with all current features instead of a sample."""
+        rows = sample(features, moments.count, SAMPLE_ROWS).select("path", "label", "features").toPandas()
+        some = Sample.from_frame(rows)
+        return cls.draw(content.build(run, summary, moments, model, target, some), some, model.pca)
+
+    @classmethod
+    def draw(cls, found: dict[str, Any], some: Sample, pca: Pca) -> Self:
+        """Return the report with the charts of what `content.build` found."""
+        from spark_jobs.report import charts
+
+        points = first_two(pca.project(some.features))
+        shares = [*pca.explained_variance_ratio[:2], 0.0][:2]
+        names = sorted(set(some.labels))
+        curve = charts.variance_curve(found["variance_curve"], pca.n_components, found["asked"].get("variance"))
+        # The page names the labels itself, below the plot.
+        unnamed, named = (charts.scatter(points, some.labels, shares, legend=legend) for legend in (False, True))
+        pngs = {"variance": charts.png(curve), "components": charts.png(named)}
+        if len(names) > 2:
+            pngs["each_label"] = charts.png(charts.small_multiples(points, some.labels))
+        svgs = {"variance": charts.svg(curve), "components": charts.svg(unnamed)}
+        return cls(found, svgs, pngs, dict(zip(names, charts.colors(len(names)), strict=True)))
+
+    def save(self, output: str, timings: Mapping[str, float], sizes: Mapping[str, int]) -> str:
+        """Write report.json, report.html and the charts to the folder `output`; return the URI of the page.
+
+        Args:
+            output: URI.
+            timings: seconds by phase of the job.
+            sizes: of input and output, in bytes and files.
+        """
+        found = self.content | {"timings": dict(timings), "sizes": dict(sizes)}
+        for name, image in self.pngs.items():
+            uris.write_bytes(uris.join(output, f"{name}.png"), image)
+        uris.write_json(uris.join(output, "report.json"), found)
+        page = uris.join(output, "report.html")
+        uris.write_bytes(page, self.html(found).encode())
+        return page
+
+    def html(self, found: Mapping[str, Any]) -> str:
+        """Return the page of the full report.json, `found`."""
+        from spark_jobs.report.page import render
+
+        return render(found, self.svgs, self.colors, self.pngs.get("each_label"))
+
+
+def first_two(vectors: Floats) -> Floats:
+    """Return the first two components of (n, k) vectors; the second is 0 where there is only one."""
+    return np.pad(vectors[:, :2], ((0, 0), (0, max(0, 2 - vectors.shape[1]))))
+
+
+def import_renderers() -> None:
+    """Import matplotlib and Jinja2, which take half a second, while the job waits for something else."""
+    import spark_jobs.report.charts
+    import spark_jobs.report.page  # noqa: F401
