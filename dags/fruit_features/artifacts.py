@@ -13,7 +13,8 @@ from pathlib import Path
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_features.config import RunConfig
+from fruit_features import objects
+from fruit_features.run import Run
 
 ENTRY_SCRIPTS = ("export_model", "extract_features", "reduce_dimensions")
 BOOTSTRAP_FILES = ("install_dependencies.sh", "requirements.txt", "requirements-primary.txt")
@@ -28,17 +29,20 @@ class Artifact:
 
     @property
     def key(self) -> str:
-        """``<first 16 hex digits of the content's SHA-256>/<name>``, relative to the artifacts folder."""
+        """Return `<first 16 hex digits of the content's SHA-256>/<name>`, relative to the artifacts folder."""
         return f"{hashlib.sha256(self.content).hexdigest()[:16]}/{self.name}"
 
 
 def jobs_zip(package: Path) -> bytes:
-    """The package as a ZIP for ``--py-files``; the same bytes wherever and whenever it is made."""
+    """Return the package, its data files too, as a ZIP for `--py-files`; the same bytes wherever and whenever it is made."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(package.rglob("*.py")):
+        for path in sorted(file for file in package.rglob("*") if file.is_file()):
+            name = path.relative_to(package)
+            if path.name == "ruff.toml" or path.suffix == ".pyc" or any(part.startswith(".") for part in name.parts):
+                continue
             # A fixed time and mode: a checkout's dates must not change the content's address.
-            entry = zipfile.ZipInfo(f"{package.name}/{path.relative_to(package)}", date_time=(1980, 1, 1, 0, 0, 0))
+            entry = zipfile.ZipInfo(f"{package.name}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes())
@@ -46,7 +50,7 @@ def jobs_zip(package: Path) -> bytes:
 
 
 def local_artifacts(project: Path) -> list[Artifact]:
-    """Every file that the cluster needs.
+    """Return every file that the cluster needs.
 
     Raises:
         AirflowFailException: naming the file that the project folder lacks, and the setting that points there.
@@ -59,15 +63,15 @@ def local_artifacts(project: Path) -> list[Artifact]:
     return [Artifact("spark_jobs.zip", jobs_zip(jobs)), *(Artifact(file.name, file.read_bytes()) for file in files)]
 
 
-def deploy(hook: S3Hook, config: RunConfig, project: Path) -> dict[str, str]:
+def deploy(hook: S3Hook, run: Run, project: Path) -> dict[str, str]:
     """Upload what S3 does not hold yet; return each artifact's name and s3:// URI."""
     uris = {}
     for artifact in local_artifacts(project):
-        key = config.key("artifacts", artifact.key)
-        if hook.check_for_key(key, config.bucket):
-            hook.log.info("unchanged  %s", key)
+        target = run.layout.artifacts / artifact.key
+        if objects.exists(hook, target):
+            hook.log.info("unchanged  %s", target.key)
         else:
-            hook.load_bytes(artifact.content, key, config.bucket, replace=True)
-            hook.log.info("uploaded   %s (%d bytes)", key, len(artifact.content))
-        uris[artifact.name] = config.as_uri(key)
+            objects.put(hook, target, artifact.content)
+            hook.log.info("uploaded   %s (%d bytes)", target.key, len(artifact.content))
+        uris[artifact.name] = target.uri
     return uris

@@ -1,8 +1,9 @@
 """The Parquet datasets that cross the border between the DAG and the Spark jobs: their schemas, and reading and writing them.
 
-The jobs hold the same schemas on their side (``spark_jobs/schemas.py``); a test compares the two.
+The jobs hold the same schemas on their side (`spark_jobs/schemas.py`); a test compares the two.
 """
 
+import re
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from fruit_features.config import HTTPS_PROXY
+from fruit_features.layout import Location
+from fruit_features.objects import content_type
 
 IMAGE_FIELDS = [
     pa.field("path", pa.string()),
@@ -34,14 +37,31 @@ PCA = pa.schema(
     [pa.field("path", pa.string()), pa.field("label", pa.string()), pa.field("features_pca", pa.list_(pa.float32()))]
 )
 
+PART = re.compile(r"part-.*\.parquet")
+ROWS_PER_GROUP = 16 * 1024  # a task of extract_features reads the groups that hold its images, not the whole manifest
+
+KEY = ["path", "etag"]  # what an image is known by: another ETag at the same path is another image
+
 
 def plain_type(kind: pa.DataType) -> str:
-    """A type's name; writers call a list's elements "item" or "element", and mean the same list."""
+    """Return a type's name; writers call a list's elements "item" or "element", and mean the same list."""
     return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
 
 
+def wrong_columns(found: pa.Schema, wanted: pa.Schema) -> str:
+    """Return which columns of `wanted` are missing or of another type, by name; an empty text if none is."""
+    types = {field.name: plain_type(field.type) for field in found}
+    wrong = [field.name for field in wanted if types.get(field.name) != plain_type(field.type)]
+    return f"wrong columns: {', '.join(wrong)}" if wrong else ""
+
+
+def identity_keys(table: pa.Table) -> list[tuple[str, str]]:
+    """Return path and ETag of each row."""
+    return list(zip(table["path"].to_pylist(), table["etag"].to_pylist(), strict=True))
+
+
 def filesystem(hook: S3Hook) -> pa_fs.S3FileSystem:
-    """Arrow's own S3 client (it reads single columns) with the credentials, region and endpoint of the Airflow connection."""
+    """Return Arrow's own S3 client with the credentials, region and endpoint of the connection; it reads single columns."""
     client = hook.get_conn()
     credentials = hook.get_session().get_credentials().get_frozen_credentials()
     scheme, _, endpoint = client.meta.endpoint_url.partition("://")
@@ -57,26 +77,43 @@ def filesystem(hook: S3Hook) -> pa_fs.S3FileSystem:
     )
 
 
-def write(files: pa_fs.FileSystem, bucket: str, key: str, table: pa.Table) -> None:
+def write(files: pa_fs.FileSystem, where: Location, table: pa.Table) -> None:
     """Write one Parquet file that Spark reads as it is."""
-    with files.open_output_stream(f"{bucket}/{key}") as stream:
-        pq.write_table(table, stream, compression="zstd", coerce_timestamps="us", row_group_size=128 * 1024)
+    with files.open_output_stream(where.path, metadata={"Content-Type": content_type(where.key)}) as stream:
+        pq.write_table(table, stream, compression="zstd", coerce_timestamps="us", row_group_size=ROWS_PER_GROUP)
 
 
-def finished_folders(hook: S3Hook, bucket: str, prefix: str) -> list[str]:
-    """The ``run=…`` folders below ``prefix`` that a Spark job finished: those with a ``_SUCCESS`` marker."""
-    folders = hook.list_prefixes(bucket, prefix=prefix, delimiter="/")
-    return [folder for folder in folders if hook.check_for_key(f"{folder}_SUCCESS", bucket)]
+def read(files: pa_fs.FileSystem, where: Location, columns: list[str]) -> pa.Table:
+    """Read columns of one Parquet file."""
+    return pq.read_table(where.path, columns=columns, filesystem=files, partitioning=None)
 
 
-def dataset(files: pa_fs.FileSystem, bucket: str, folders: Iterable[str], schema: pa.Schema) -> ds.Dataset:
-    """The Parquet files of several folders as one dataset; Spark's ``_SUCCESS`` and other ``_`` and ``.`` files do not count."""
-    paths: list[str] = []
-    for folder in folders:
-        selector = pa_fs.FileSelector(f"{bucket}/{folder}", recursive=True)
-        paths += [
-            info.path
-            for info in files.get_file_info(selector)
-            if info.type == pa_fs.FileType.File and not info.base_name.startswith(("_", "."))
-        ]
-    return ds.dataset(sorted(paths), schema=schema, format="parquet", filesystem=files)
+def runs(hook: S3Hook, root: Location) -> list[Location]:
+    """Return the `run=…` folders below `root`, in order."""
+    folders = hook.list_prefixes(root.bucket, prefix=f"{root.key}/run=", delimiter="/")
+    return [Location(root.bucket, folder.rstrip("/")) for folder in folders]
+
+
+def committed_runs(hook: S3Hook, root: Location) -> list[Location]:
+    """Return the `run=…` folders below `root` that a Spark job has finished: those with a `_SUCCESS` marker."""
+    return [folder for folder in runs(hook, root) if hook.check_for_key((folder / "_SUCCESS").key, folder.bucket)]
+
+
+def parts(files: pa_fs.FileSystem, folders: Iterable[Location]) -> list[str]:
+    """Return the paths of the files in these folders that can hold rows: `part-….parquet`, as every Spark job names them."""
+    return sorted(
+        info.path
+        for folder in folders
+        for info in files.get_file_info(pa_fs.FileSelector(folder.path, allow_not_found=True))
+        if info.type == pa_fs.FileType.File and PART.fullmatch(info.base_name)
+    )
+
+
+def dataset(files: pa_fs.FileSystem, folders: Iterable[Location], schema: pa.Schema) -> ds.Dataset:
+    """Return the rows in these folders as one dataset."""
+    return open_parts(files, parts(files, folders), schema)
+
+
+def open_parts(files: pa_fs.FileSystem, paths: list[str], schema: pa.Schema) -> ds.Dataset:
+    """Return Parquet files as one dataset."""
+    return ds.dataset(paths, schema=schema, format="parquet", filesystem=files)

@@ -1,83 +1,82 @@
-"""Config -> Spark step requests. Pure: nothing here talks to AWS."""
+"""Run -> Spark step requests. Pure: nothing here talks to AWS."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fruit_features.config import RunConfig
+from fruit_features.run import Plan, Run
+
+if TYPE_CHECKING:
+    from mypy_boto3_emr.type_defs import StepConfigTypeDef
 
 
-def spark_step(name: str, artifacts: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """An EMR step that submits ``<name>.py`` with ``arguments``.
+def spark_step(name: str, artifacts: dict[str, str], *arguments: str) -> "StepConfigTypeDef":
+    """Return an EMR step that submits `<name>.py` with `arguments`.
 
-    Client deploy mode: the driver runs on the primary node, where TensorFlow is, and its stderr is the step's. A failed step
-    leaves the cluster as it is; the DAG's teardown ends it.
+    Client deploy mode: the driver runs on the primary node, where TensorFlow is, and its output is the step's log. A failed
+    step leaves the cluster as it is; the DAG's teardown ends it.
     """
+    submit = ["spark-submit", "--deploy-mode", "client", "--py-files", artifacts["spark_jobs.zip"]]
     return {
         "Name": name,
         "ActionOnFailure": "CONTINUE",
-        "HadoopJarStep": {
-            "Jar": "command-runner.jar",
-            "Args": [
-                "spark-submit",
-                "--deploy-mode",
-                "client",
-                "--py-files",
-                artifacts["spark_jobs.zip"],
-                artifacts[f"{name}.py"],
-                *arguments,
-            ],
-        },
+        "HadoopJarStep": {"Jar": "command-runner.jar", "Args": [*submit, artifacts[f"{name}.py"], *arguments]},
     }
 
 
-def export_model_step(config: RunConfig, artifacts: dict[str, str], images: dict[str, Any]) -> dict[str, Any]:
-    """Keras weights -> ``models/<model_id>/model.tflite``, and ``runs/<run>/model.json`` that names it."""
-    model_id = ["--model-id", images["model_id"]] if images.get("model_id") else []
+def export_model_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "StepConfigTypeDef | None":
+    """Return the step that makes a model and the run's pointer to it of Keras weights; None where the model is there."""
+    if plan.model_exported:
+        return None
     return spark_step(
         "export_model",
         artifacts,
-        *("--weights", config.weights),
-        *("--models", config.uri("models")),
-        *("--pointer", config.as_uri(config.network_key)),
-        *model_id,
+        *("--weights", run.settings.weights),
+        *("--models", run.layout.models.uri),
+        *("--pointer", run.layout.model_pointer.uri),
+        *(["--model-id", plan.model_id] if plan.model_id else []),
     )
 
 
-def extract_features_step(config: RunConfig, artifacts: dict[str, str], images: dict[str, Any]) -> dict[str, Any]:
-    """The manifest -> ``features/run=<run>/`` and ``rejects/run=<run>/``.
+def extract_features_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "StepConfigTypeDef":
+    """Return the step that makes this run's features and rejects of the manifest.
 
     The share of rejects is that of all images: one bad image among few new ones must not stop a run.
     """
+    layout = run.layout
     return spark_step(
         "extract_features",
         artifacts,
-        *("--manifest", config.as_uri(config.manifest_key)),
-        *("--model", config.as_uri(config.network_key)),
-        *("--features", config.as_uri(config.features_key())),
-        *("--rejects", config.as_uri(config.rejects_key())),
-        *("--staging", config.uri("runs", config.run, "staging")),
-        *("--progress", progress_uri(config)),
-        *("--max-reject-share", str(config.max_reject_share)),
-        *("--total-images", str(images["images"])),
+        *("--manifest", layout.manifest.uri),
+        *("--model", layout.model_pointer.uri),
+        *("--features", layout.run_features.uri),
+        *("--rejects", layout.run_rejects.uri),
+        *("--progress", layout.progress.uri),
+        *("--max-reject-share", str(run.settings.max_reject_share)),
+        *("--total-images", str(plan.images)),
     )
 
 
-def reduce_dimensions_step(config: RunConfig, artifacts: dict[str, str], images: dict[str, Any]) -> dict[str, Any]:
-    """The features of every image in the inventory -> ``results/run=<run>/``."""
-    model = ["--model", images["pca_model"]] if images.get("pca_model") else []
+def reduce_dimensions_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "StepConfigTypeDef":
+    """Return the step that makes this run's results of the features of every image in the inventory."""
+    layout = run.layout
     return spark_step(
         "reduce_dimensions",
         artifacts,
-        *("--inventory", config.as_uri(config.inventory_key)),
-        *("--features", config.uri("features")),
-        *("--rejects", config.uri("rejects")),
-        *("--network", config.as_uri(config.network_key)),
-        *("--output", config.as_uri(config.results_key())),
-        *("--variance", str(config.variance)),
-        *("--run", config.run),
-        *model,
+        *("--inventory", layout.inventory.uri),
+        *("--features", layout.features.uri),
+        *("--rejects", layout.rejects.uri),
+        *("--model", layout.model_pointer.uri),
+        *("--output", layout.run_results.uri),
+        *("--variance", str(run.settings.variance)),
+        *("--run", run.name),
+        *(["--pca-model", plan.pca_model] if plan.pca_model else []),
     )
 
 
-def progress_uri(config: RunConfig) -> str:
-    """Where ``extract_features`` tells how far it is."""
-    return config.as_uri(config.progress_key)
+def step_requests(run: Run, artifacts: dict[str, str], plan: Plan) -> dict[str, Any]:
+    """Return the request of each step by its name; an empty one for a step that has nothing to do."""
+    steps = {
+        "export_model": export_model_step(run, artifacts, plan),
+        "extract_features": extract_features_step(run, artifacts, plan),
+        "reduce_dimensions": reduce_dimensions_step(run, artifacts, plan),
+    }
+    return {name: step or {} for name, step in steps.items()}

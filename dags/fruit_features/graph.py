@@ -1,0 +1,18 @@
+"""The DAG's graph as people see it."""
+
+from airflow.sdk import DAG
+
+
+def drop_implied_edges(dag: DAG) -> None:
+    """Remove each edge that a longer path implies, so that the graph reads as a chain.
+
+    Every use of an XComArg draws an edge, although the task that made the value is far upstream: a cluster's id alone would draw
+    one to each task that works on it. Edges into a teardown stay, since a teardown waits only for what is directly upstream.
+    """
+    for task in dag.tasks:
+        for child in list(task.downstream_list):
+            others = (other for other in task.downstream_list if other is not child)
+            implied = any(child in other.get_flat_relatives(upstream=False) for other in others)
+            if implied and not child.is_teardown:
+                task.downstream_task_ids.discard(child.task_id)
+                child.upstream_task_ids.discard(task.task_id)

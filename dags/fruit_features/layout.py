@@ -1,0 +1,94 @@
+"""Where everything lies in S3: one bucket, the user's images below one prefix, the pipeline's own folders below another."""
+
+import re
+from dataclasses import dataclass
+
+from fruit_features.settings import ConfigError, RunSettings
+
+OWN_FOLDERS = ("artifacts", "models", "runs", "features", "rejects", "results", "logs")
+
+
+@dataclass(frozen=True)
+class Location:
+    """An object or a folder in S3. A folder's key ends without a slash."""
+
+    bucket: str
+    key: str
+
+    def __truediv__(self, name: str) -> "Location":
+        return Location(self.bucket, f"{self.key}/{name}" if self.key else name)
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def uri(self) -> str:
+        """Return the s3:// URI."""
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def path(self) -> str:
+        """Return `bucket/key`, as Arrow's filesystem names it."""
+        return f"{self.bucket}/{self.key}"
+
+
+def run_name(run_id: str) -> str:
+    """Return the Airflow run_id as a folder name: Hadoop paths dislike `:` and `+`."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", run_id)
+
+
+class RunLayout:
+    """The locations that a run reads and writes. Each run writes to folders of its own.
+
+    Attributes:
+        images: the user's images; never written.
+        artifacts: job scripts and bootstrap files, each below the hash of its content.
+        models: exported networks, by model_id.
+        features, rejects, results: the roots of all runs' folders.
+        logs: EMR's LogUri.
+        inventory, manifest: Parquet, all images and those that this run must extract.
+        model_pointer: JSON, which network this run uses.
+        progress: JSON that the running step keeps up to date.
+        run_features, run_rejects, run_results: this run's folders below the roots.
+        latest: JSON, the pointer to the latest good results.
+
+    Raises:
+        ConfigError: the images prefix would take the pipeline's own files for images.
+    """
+
+    def __init__(self, settings: RunSettings, run: str) -> None:
+        top = Location(settings.bucket, (settings.output_prefix or "").strip("/"))
+        self.images = Location(settings.bucket, settings.images_prefix.strip("/"))
+        self.artifacts, self.models, runs, self.features, self.rejects, self.results, self.logs = (
+            top / folder for folder in OWN_FOLDERS
+        )
+        of_this_run = runs / run
+        self.inventory = of_this_run / "inventory" / "inventory.parquet"
+        self.manifest = of_this_run / "manifest" / "manifest.parquet"
+        self.model_pointer = of_this_run / "model.json"
+        self.progress = of_this_run / "progress.json"
+        self.run_features = self.features / f"run={run}"
+        self.run_rejects = self.rejects / f"run={run}"
+        self.run_results = self.results / f"run={run}"
+        self.latest = self.results / "latest.json"
+        for folder in OWN_FOLDERS:
+            if f"{(top / folder).key}/".startswith(self.images_prefix):
+                raise ConfigError(
+                    f"images_prefix {self.images_prefix!r} would take the pipeline's own {(top / folder).key + '/'!r} for "
+                    "images: give the images a prefix of their own, or move output_prefix elsewhere"
+                )
+
+    @property
+    def images_prefix(self) -> str:
+        """Return the prefix of the images' keys: it ends in a slash, or is empty for the whole bucket."""
+        return f"{self.images.key}/" if self.images.key else ""
+
+    @property
+    def success_markers(self) -> list[Location]:
+        """Return the objects that say that this run's datasets are finished."""
+        return [folder / "_SUCCESS" for folder in (self.run_features, self.run_rejects, self.run_results / "pca")]
+
+    @property
+    def output_prefix(self) -> str:
+        """Return the prefix of the pipeline's own keys: it ends in a slash, or is empty for the bucket's top."""
+        return self.results.key.removesuffix("results")

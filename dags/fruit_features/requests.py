@@ -1,0 +1,23 @@
+"""Everything that a run asks of EMR, built in one place and shown as an XCom."""
+
+from typing import Any
+
+from fruit_features.cluster import job_flow_request
+from fruit_features.run import Plan, Run
+from fruit_features.steps import step_requests
+
+
+def emr_requests(run: Run, plan: Plan, artifacts: dict[str, str]) -> dict[str, Any]:
+    """Return the requests by the name of the task that sends them, and the places that tasks look at.
+
+    Args:
+        run: of the DAG.
+        plan: what it has to do.
+        artifacts: s3:// URI of each deployed file, by name.
+    """
+    return {
+        "create_cluster": job_flow_request(run, artifacts),
+        **step_requests(run, artifacts, plan),
+        "progress_uri": run.layout.progress.uri,
+        "outputs": [marker.uri for marker in run.layout.success_markers],
+    }

@@ -1,0 +1,58 @@
+"""One run of the DAG: what was asked of it, where it reads and writes, and what it has to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from fruit_features.layout import RunLayout, run_name
+from fruit_features.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every task needs to know.
+
+    Attributes:
+        name: the Airflow run_id, as a folder name.
+        settings: the params.
+        layout: the places in S3.
+    """
+
+    name: str
+    settings: RunSettings
+    layout: RunLayout
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], run_id: str) -> "Run":
+        """Check the params of a run and freeze them.
+
+        Raises:
+            ConfigError: naming the params that cannot work, alone or together.
+        """
+        name, settings = run_name(run_id), RunSettings.from_params(params)
+        return cls(name, settings, RunLayout(settings, name))
+
+
+class Plan(BaseModel):
+    """What a run has to do: `find_new_images` makes it, later tasks follow it.
+
+    Attributes:
+        images: how many images there are.
+        new: how many of them this run must extract.
+        model_id: of the run's network; None before Keras's own weights were ever exported.
+        model_exported: whether that network is in S3 already.
+        pca_model: URI of the fitted PCA to keep; None to fit anew.
+        needs_cluster: whether there is anything to do. Also without new images, when the published results do not show the
+            present ones: images were deleted, an earlier run failed after the extraction, another variance was asked for.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    images: int
+    new: int
+    model_id: str | None
+    model_exported: bool
+    pca_model: str | None
+    needs_cluster: bool

@@ -1,0 +1,179 @@
+"""What people choose for each run, declared once: types, defaults and bounds make the trigger form and check every value.
+
+A field of `RunSettings` becomes a Param of the DAG through its JSON schema; a value from the form, the REST API or `--conf`
+becomes a field again, checked by the same declaration.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fruit_features.config import DEFAULT_BUCKET, DEFAULT_REGION, DEFAULT_WEIGHTS
+
+IMAGENET = "imagenet"
+REQUIRED: Any = ...  # pydantic's sign for a field without a default
+CLUSTER: dict[str, Any] = {"section": "Cluster"}  # a section of the form
+
+
+class ConfigError(AirflowFailException):
+    """Invalid setting, named by the message; not retried."""
+
+
+class RunSettings(BaseModel):
+    """The params of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Run settings")
+
+    # Without a default the form asks for it, and a run without it is refused.
+    bucket: str = Field(
+        REQUIRED if DEFAULT_BUCKET is None else DEFAULT_BUCKET,
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        title="Bucket",
+        description="S3 bucket that holds the images and receives everything the pipeline writes.",
+    )
+    images_prefix: str = Field(
+        "images/",
+        title="Images: prefix",
+        description="One folder per variety below it, e.g. images/Apple Pink Lady/104_100.jpg.",
+    )
+    output_prefix: str | None = Field(
+        None,
+        title="Outputs: prefix",
+        description="Goes before artifacts/, models/, runs/, features/, rejects/, results/ and logs/; none: the bucket's top.",
+    )
+    weights: str = Field(
+        DEFAULT_WEIGHTS,
+        pattern=r"^(imagenet|s3://[^/?#]+/[^?#]+)$",
+        title="Weights",
+        description="imagenet (Keras downloads them on the primary node), or the s3:// URI of a Keras .h5 file (no top).",
+    )
+    variance: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        title="Variance",
+        description="Share of the variance that the kept components must explain, above 0 and at most 1.",
+    )
+    max_reject_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        title="Largest share of rejects",
+        description="A run with a larger share of unusable images fails; the rejects are written all the same.",
+    )
+    refit: bool = Field(
+        True,
+        title="Refit the PCA",
+        description="Off: project into the space of the latest published model, so that vectors stay comparable.",
+    )
+    region: str = Field(DEFAULT_REGION, title="Region", json_schema_extra=CLUSTER)
+    release_label: str = Field(
+        "emr-7.13.0",
+        pattern=r"^emr-7\.\d+\.\d+$",
+        title="EMR release",
+        description="emr-7: the nodes' packages are for the Python 3.11 and the Spark 3.5 that it brings.",
+        json_schema_extra=CLUSTER,
+    )
+    applications: tuple[str, ...] = Field(
+        ("Hadoop", "Spark"),
+        examples=["Hadoop", "Spark", "TensorFlow", "JupyterHub", "JupyterEnterpriseGateway"],
+        title="Applications",
+        description="Spark is needed. TensorFlow comes from the bootstrap script; add JupyterHub to explore by hand.",
+        json_schema_extra=CLUSTER,
+    )
+    primary_instance_type: str = Field("m5.xlarge", title="Primary node", json_schema_extra=CLUSTER)
+    core_instance_type: str = Field(
+        "m5.xlarge",
+        title="Core nodes",
+        description="At least 16 GB of memory each, or set spark_defaults to what fits.",
+        json_schema_extra=CLUSTER,
+    )
+    core_instance_count: int = Field(2, ge=1, le=200, title="Core nodes, count", json_schema_extra=CLUSTER)
+    idle_timeout_minutes: int = Field(
+        15,
+        ge=1,
+        le=10080,
+        title="Idle minutes before EMR ends the cluster itself",
+        description="Fallback: it holds even when Airflow is gone.",
+        json_schema_extra=CLUSTER,
+    )
+    ec2_key_name: str | None = Field(None, title="SSH key", description="EC2 key pair.", json_schema_extra=CLUSTER)
+    ec2_subnet_id: str | None = Field(None, pattern=r"^subnet-", title="Subnet", json_schema_extra=CLUSTER)
+    service_role: str = Field("EMR_DefaultRole", title="Service role", json_schema_extra=CLUSTER)
+    instance_profile: str = Field("EMR_EC2_DefaultRole", title="Instance profile", json_schema_extra=CLUSTER)
+    wheelhouse: str | None = Field(
+        None,
+        pattern=r"^s3://",
+        title="Wheelhouse",
+        description="s3:// prefix with the wheels of bootstrap/requirements*.txt; none: the nodes install from PyPI.",
+        json_schema_extra=CLUSTER,
+    )
+    spark_defaults: dict[str, str] = Field(
+        {},
+        title="Spark properties",
+        description="Added to, and overriding, the cluster's spark-defaults.",
+        json_schema_extra=CLUSTER,
+    )
+
+    @field_validator("applications")
+    @classmethod
+    def _spark_is_there(cls, applications: tuple[str, ...]) -> tuple[str, ...]:
+        if "Spark" not in applications:
+            raise ValueError("without Spark no step can run")
+        return applications
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "RunSettings":
+        """Check the params of a run.
+
+        Raises:
+            ConfigError: naming each param that cannot work, or the nearest name of one that does not exist.
+        """
+        try:
+            return cls(**params)
+        except ValidationError as invalid:
+            raise ConfigError("; ".join(_explain(error) for error in invalid.errors())) from None
+
+
+def _explain(error: Any) -> str:
+    """Say what is wrong with one param, from an item of pydantic's `errors()`."""
+    name, value = error["loc"][0], error["input"]
+    schema = PARAMS[name].schema if name in PARAMS else {}
+    if error["type"] == "extra_forbidden":
+        (nearest, *_) = [*difflib.get_close_matches(str(name), PARAMS, n=1), None]
+        return f"there is no param {name!r}" + (f"; did you mean {nearest!r}?" if nearest else "")
+    if error["type"] == "missing":
+        return f"{name} is not set: it has no default"
+    if error["type"] == "value_error":  # of a validator above
+        return f"{name} is {list(value) if isinstance(value, tuple) else value}: {error['ctx']['error']}"
+    bounds = {"exclusiveMinimum": "above", "minimum": "at least", "maximum": "at most"}
+    wanted = " and ".join(f"{words} {schema[key]:g}" for key, words in bounds.items() if key in schema)
+    if wanted and error["type"].startswith(("greater_than", "less_than")):
+        return f"{name} is {value}: it must be {wanted}, e.g. {schema_default(name)}"
+    return f"{name} is {value!r}: {error['msg']}"
+
+
+def schema_default(name: str) -> Any:
+    """Return a param's default."""
+    return RunSettings.model_fields[name].default
+
+
+def to_params(settings: type[BaseModel]) -> dict[str, Param]:
+    """Return a Param for each field of the model, with the field's JSON schema.
+
+    Airflow's form disables its Trigger button while a field whose type lacks `null` is empty, and knows `type` but not `anyOf`.
+    """
+    params = {}
+    for name, schema in settings.model_json_schema()["properties"].items():
+        choices = schema.pop("anyOf", [schema])
+        types = [choice["type"] for choice in choices]
+        merged = {key: value for part in (*choices, schema) for key, value in part.items()}
+        params[name] = Param(**{**merged, "type": types if len(types) > 1 else types[0]})
+    return params
+
+
+PARAMS = to_params(RunSettings)
