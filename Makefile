@@ -1,4 +1,4 @@
-# The public interface of this repository. `make help` lists the targets from the comments beside them.
+# The commands of this repository; `make help` lists them with their comments.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,58 +9,68 @@ UV := $(VENV)/uv/bin/uv
 AIRFLOW_PYTHON := $(VENV)/airflow/bin/python
 SPARK_PYTHON := $(VENV)/spark/bin/python
 LINT_BIN := $(VENV)/lint/bin
-LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
 
 export UV_NO_PROGRESS := 1
 
-# ---------------------------------------------------------------- what people run
-.PHONY: demo ui bench test check setup lock clean help
+# ---------------------------------------------------------------- commands
+.PHONY: demo ui bench test lint check setup lock clean help
 
-demo: setup ## The main job end to end on this machine (IMAGES=dir WEIGHTS=file.h5 VARIANCE=0.8 for your own)
-	@$(AIRFLOW_PYTHON) -m demo $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(VARIANCE),--variance "$(VARIANCE)") $(if $(PARAMS),--params '$(PARAMS)')
+OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
-ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside it, the DAG ready to trigger
-	@$(AIRFLOW_PYTHON) -m demo.ui $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+demo: setup $(if $(YARN),$(VENV)/.yarn) ## The whole pipeline on this machine (your own data: IMAGES=dir WEIGHTS=file.h5 VARIANCE=0.8; on a YARN of two nodes: YARN=1)
+	@$(AIRFLOW_PYTHON) -m demo $(OWN_DATA) $(if $(YARN),--yarn) \
+	  $(if $(VARIANCE),--variance "$(VARIANCE)") \
+	  $(if $(PARAMS),--params '$(PARAMS)')
 
-bench: setup ## The figures of speed, as a table and bench-output/bench.json (25 minutes; SIZE=small: 5)
-	@JAVA_HOME="$(CURDIR)/$(VENV)/java" $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full)
+ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside it, the DAG ready to trigger (IMAGES=, WEIGHTS=)
+	@$(AIRFLOW_PYTHON) -m demo.ui $(OWN_DATA)
 
-test: setup ## Every test, on real Airflow and real Spark (ARGS="-k name" for some)
-	@bin/run_tests $(ARGS)
+bench: setup ## The performance figures, as a table and bench-output/bench.json (25 minutes; SIZE=small: 5)
+	@JAVA_HOME="$(CURDIR)/$(VENV)/java" PYTHONPATH=dev $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full)
 
-check: setup $(VENV)/.lint ## Lint and types: ruff, mypy, shellcheck, yamllint, the import border
-	@bin/check
+test: setup $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark or SIDE=airflow; on YARN too: YARN=1)
+	@SIDE=$(SIDE) dev/run_tests $(ARGS)
+
+lint: $(VENV)/.lint ## The checks that need neither environment, in seconds: ruff, shellcheck, yamllint, the house rules
+	@dev/check lint
+
+check: setup $(VENV)/.lint ## What make lint checks, and the types (mypy)
+	@dev/check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------- set-up: idempotent, silent where nothing changed
-setup: $(VENV)/.airflow $(VENV)/.spark $(VENV)/.jars $(VENV)/.classes ## Both environments, a JDK and Spark's S3 jars (done by every target)
+setup: $(VENV)/.airflow $(VENV)/.spark $(VENV)/.jars $(VENV)/.classes ## Both environments, a JDK and Spark's S3 jars (the other targets do it when needed)
 
-$(VENV)/.uv: requirements/uv.txt bin/setup
-	@bin/setup uv
+$(VENV)/.uv: requirements/uv.txt dev/setup
+	@dev/setup uv
 
-$(VENV)/.airflow: requirements/airflow.txt $(VENV)/.uv
-	@bin/setup environment airflow
+$(VENV)/.airflow: requirements/airflow.txt local_emr/pyproject.toml $(VENV)/.uv
+	@dev/setup environment airflow
 
 $(VENV)/.spark: requirements/spark.txt $(VENV)/.uv
-	@bin/setup environment spark
+	@dev/setup environment spark
 
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.uv
-	@bin/setup environment lint
+	@dev/setup environment lint
 
 $(VENV)/.jars: requirements/jars.sha256 $(VENV)/.spark $(VENV)/.airflow
-	@bin/setup jars
+	@dev/setup jars
+
+$(VENV)/.yarn: requirements/yarn-jars.sha256 $(VENV)/.jars
+	@dev/setup yarn
 
 $(VENV)/.classes: $(VENV)/.jars
-	@bin/setup classes
+	@dev/setup classes
 
-lock: $(VENV)/.uv ## Compile the lock files anew from pyproject.toml
-	@$(LOCK) --group airflow --group test -o requirements/airflow.txt
+lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade for newer versions)
+	@$(LOCK) --group airflow --group test --group typing local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
 	@$(LOCK) --group spark --group test -o requirements/spark.txt
 	@$(LOCK) --group lint -o requirements/lint.txt
 	@$(LOCK) --group node -c requirements/spark.txt -o bootstrap/requirements.txt
 	@$(LOCK) --group primary -c requirements/spark.txt -o bootstrap/requirements-primary.txt
 
-clean: ## Remove what the targets made, the environments too
+clean: ## Remove everything that the targets created, the environments too
 	@rm -rf $(VENV) .airflow demo-output bench-output .pytest_cache .ruff_cache .mypy_cache

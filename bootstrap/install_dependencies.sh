@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# EMR bootstrap action: on every node, a Python 3.11 virtual environment with the pinned, hashed packages of the Spark jobs;
-# TensorFlow only on the primary node, where the model is exported. Running it again changes nothing.
+# EMR bootstrap action. Creates a Python 3.11 virtual environment on every node, with the hash-pinned packages of the Spark jobs;
+# the primary node gets TensorFlow too, for exporting the model. A second run with the same requirements changes nothing.
 #
 #   install_dependencies.sh --requirements s3://… --primary-requirements s3://… [--wheelhouse s3://…/]
 #
-# With a wheelhouse nothing is fetched from PyPI: for clusters without a way out, and faster starts. Fill one with
+# With a wheelhouse nothing is downloaded from PyPI: for clusters without internet access, and for faster starts. To fill one:
 #   pip download --require-hashes -r bootstrap/requirements-primary.txt -d wheels && aws s3 sync wheels s3://…/
 set -euo pipefail
 
 readonly FOLDER=${FRUITS_NODE_FOLDER:-/opt/fruits}
 readonly VENV=$FOLDER/venv
-readonly NODE_INFO=${FRUITS_NODE_INFO:-/mnt/var/lib/info/instance.json} # EMR writes it before bootstrap actions run
+readonly NODE_INFO=${FRUITS_NODE_INFO:-/mnt/var/lib/info/instance.json} # written by EMR before bootstrap actions run
 
 fail() {
   printf 'install_dependencies: %s\n' "$1" >&2
@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
   --requirements) requirements=$2 ;;
   --primary-requirements) primary_requirements=$2 ;;
   --wheelhouse) wheelhouse=$2 ;;
-  *) fail "unknown option $1: it takes --requirements, --primary-requirements and --wheelhouse" ;;
+  *) fail "unknown option $1: expected --requirements, --primary-requirements or --wheelhouse" ;;
   esac
   shift 2
 done
@@ -41,9 +41,9 @@ fi
 
 sudo mkdir -p "$FOLDER"
 sudo chown "$(id -u):$(id -g)" "$FOLDER"
-aws s3 cp --only-show-errors "$chosen" "$FOLDER/requirements.txt" || fail "cannot read $chosen: does the instance profile allow s3:GetObject on it?"
+aws s3 cp --only-show-errors "$chosen" "$FOLDER/requirements.txt" || fail "cannot read $chosen: does it exist, and does the instance profile allow s3:GetObject on it?"
 
-# The same list as last time means there is nothing to do.
+# Nothing to do if these are the requirements that were installed last.
 if [ -x "$VENV/bin/python" ] && cmp -s "$FOLDER/requirements.txt" "$FOLDER/installed.txt"; then
   echo "install_dependencies: $node node, up to date"
   exit 0
@@ -63,6 +63,6 @@ rm -rf "$VENV"
 python3.11 -m venv "$VENV"
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --only-binary :all: \
   --require-hashes "${source_options[@]+"${source_options[@]}"}" -r "$FOLDER/requirements.txt" ||
-  fail "the packages of $chosen could not be installed${wheelhouse:+ from $wheelhouse}: the lines above name the one"
+  fail "could not install the packages of $chosen${wheelhouse:+ from $wheelhouse}: see pip's error above"
 cp "$FOLDER/requirements.txt" "$FOLDER/installed.txt"
 echo "install_dependencies: $node node, Python packages in $VENV"

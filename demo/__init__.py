@@ -1,1 +1,1 @@
-"""`make demo`: the whole pipeline on this machine, on drawn or on one's own images."""
+"""`make demo` and `make ui`: the whole pipeline on this machine, on drawn images or on your own."""

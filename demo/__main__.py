@@ -1,4 +1,4 @@
-"""Run the DAG end to end on this machine: ``python -m demo [--images DIR] [--weights FILE] [--variance 0.8]``."""
+"""Run the DAG end to end on this machine: `python -m demo [--images DIR] [--weights FILE] [--variance 0.8]`."""
 
 import argparse
 import json
@@ -11,18 +11,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from demo.bucket import BUCKET, REGION, DemoError, client, fill_bucket
 from demo.local_airflow import PROJECT, LocalAirflow
-from demo.stage import BUCKET, REGION, DemoError, client, fill_bucket
-from local_aws import LocalAws
+from demo.local_spark import SPARK
+from local_emr import LocalEmr
 
 STARTING = re.compile(r"\[DAG TEST\] starting task_id=(\w+)")
-PROGRESS = re.compile(r"\] \w+: (.*?)\s+\[emr_step_sensor\b")
+PROGRESS = re.compile(r"\] \w+: (.*?)\s+\[emr_triggers\b")
 FOUND = re.compile(r"\] (\d+ images under .*? new)\s")
 FAILURE = re.compile(r"[\w.]+(?:Exception|Error): (.+)")
 
 
-class Screen:
-    """What a person follows: seconds since the start, and what happens."""
+class Console:
+    """Prints lines with the seconds since the start."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -33,23 +34,23 @@ class Screen:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self._start
 
 
-def follow(lines: Iterable[str], log: Path, screen: Screen) -> list[str]:
-    """Show the run's progress, keep its whole log; return the messages of what failed."""
+def follow(lines: Iterable[str], log: Path, console: Console) -> list[str]:
+    """Print the run's progress and write its whole log to a file; return the messages of the errors."""
     failures: list[str] = []
     current = None
     with log.open("w") as copy:
         for line in lines:
             copy.write(line + "\n")
             if match := STARTING.search(line):
-                if match[1] != current:  # a sensor that looks again starts again
+                if match[1] != current:  # a sensor is started again at each poke
                     current = match[1]
-                    screen(current)
+                    console(current)
             elif match := PROGRESS.search(line) or FOUND.search(line):
-                screen(f"    {match[1]}")
+                console(f"    {match[1]}")
             elif match := FAILURE.match(line):
                 failures.append(match[1])
     return failures
@@ -66,28 +67,28 @@ def download_results(s3: Any, run: str, output: Path) -> None:
 
 
 def cluster_state(endpoint_url: str) -> str:
-    """The state of the run's cluster."""
+    """Return the state of the run's cluster."""
     clusters = client("emr", endpoint_url).list_clusters()["Clusters"]
     return clusters[0]["Status"]["State"] if clusters else "none created"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Set the stage, run the DAG, show what came out; return the exit code."""
-    screen = Screen()
+    """Fill a bucket, run the DAG and print its results; return the exit code."""
+    console = Console()
     output = PROJECT / "demo-output"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
 
-    with LocalAws(port=0) as aws:
-        screen(f"local AWS on {aws.endpoint_url}")
-        weights = fill_bucket(aws.endpoint_url, arguments.images, arguments.weights, screen)
+    with LocalEmr(port=0, spark=SPARK, yarn=arguments.yarn) as aws:
+        console(f"local AWS on {aws.endpoint_url}")
+        weights = fill_bucket(aws.endpoint_url, arguments.images, arguments.weights, console)
         params: dict[str, Any] = {"bucket": BUCKET, "region": REGION, "weights": weights}
         if arguments.variance is not None:
             params["variance"] = arguments.variance
-        screen("airflow dags test fruit_features")
+        console("airflow dags test fruit_features")
         airflow = LocalAirflow(PROJECT / ".airflow", aws.environment())
         with airflow.test_dag("fruit_features", params | arguments.params) as test:
-            failures = follow(test, output / "airflow.log", screen)
+            failures = follow(test, output / "airflow.log", console)
         state = cluster_state(aws.endpoint_url)
         if test.exit_code:
             print(f"\nThe run FAILED: {failures[-1] if failures else 'see the log'}")
@@ -102,12 +103,12 @@ def run(arguments: argparse.Namespace) -> int:
     report = {**json.loads(report_file.read_text()), **latest, "cluster_state": state}
     report_file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     print_summary(report, output)
-    print(f"\nmake demo took {int(screen.seconds // 60)} min {screen.seconds % 60:02.0f} s")
+    print(f"\nmake demo took {int(console.seconds // 60)} min {console.seconds % 60:02.0f} s")
     return 0
 
 
 def print_summary(report: dict[str, Any], output: Path) -> None:
-    """The counts, k, the cluster's end, and where everything is."""
+    """Print the counts, the number of components, the cluster's final state and where the results are."""
     print(f"\nimages           {report['images']}")
     print(f"features         {report['features']}")
     print(f"rejects          {report['rejects']}")
@@ -126,6 +127,7 @@ def main() -> int:
     parser.add_argument("--images", help="folder of variety folders, or several joined with ':'")
     parser.add_argument("--weights", help="Keras MobileNetV2 weights without top, HDF5")
     parser.add_argument("--variance", type=float, help="share of the variance to explain, in (0, 1]")
+    parser.add_argument("--yarn", action="store_true", help="run the steps on a YARN with a node per worker instance")
     parser.add_argument("--params", type=json.loads, default={}, help="further params of the DAG, as a JSON object")
     try:
         return run(parser.parse_args())

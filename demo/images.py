@@ -1,7 +1,7 @@
-"""Fruit-like photographs, drawn: 100x100 JPEG on white, one folder per variety, each fruit turned a little further.
+"""Fruit-like photographs, drawn: 100x100 JPEG on white, one folder per variety, photographed while it turns.
 
-Deterministic: the same call writes the same bytes (with the same Pillow). They stand in for real photographs in the demo and
-in tests that need many files, not in any test of the numbers.
+Deterministic: the same call writes the same bytes (with the same Pillow). They replace real photographs in the demo and in
+tests that need many files; no test of numerical results uses them.
 """
 
 import math
@@ -25,7 +25,7 @@ def _shade(color: Color, factor: float) -> Color:
 
 
 def _ball(image: Image.Image, center: tuple[float, float], radii: tuple[float, float], color: Color) -> None:
-    """An ellipse lit from the upper left: darker at the rim, brighter towards the light. Units: shares of the canvas."""
+    """Draw an ellipse lit from the upper left: darker at the rim. Units: shares of the canvas."""
     draw = ImageDraw.Draw(image)
     steps = 28
     for step in range(steps):
@@ -121,7 +121,7 @@ VARIETIES: dict[str, Painter] = {
 
 
 def draw_fruit(variety: str, number: int, per_turn: int) -> Image.Image:
-    """Photograph ``number`` of ``per_turn`` taken while the fruit turns once: RGB, 100x100."""
+    """Draw photograph `number` of the `per_turn` that are taken while the fruit turns once: RGB, 100x100 pixels."""
     rng = random.Random(f"{variety}/{number}")  # noqa: S311 - drawing, not cryptography
     image = Image.new("RGB", (CANVAS, CANVAS), "white")
     VARIETIES[variety](image, rng)
@@ -134,7 +134,7 @@ def draw_fruit(variety: str, number: int, per_turn: int) -> Image.Image:
 
 
 def write_images(folder: Path, per_variety: int) -> int:
-    """Write ``folder/<Variety>/<number>_100.jpg``; return how many."""
+    """Write `folder/<Variety>/<number>_100.jpg`; return the number of images."""
     for variety in VARIETIES:
         (folder / variety).mkdir(parents=True, exist_ok=True)
         for number in range(per_variety):
@@ -143,7 +143,7 @@ def write_images(folder: Path, per_variety: int) -> int:
 
 
 def write_bad_images(folder: Path) -> int:
-    """Write files that are no usable images among those of ``write_images``; return how many."""
+    """Add files that are not usable images to those of `write_images`; return how many."""
     good = (folder / "Apple Red" / "0_100.jpg").read_bytes()
     bad = {
         "Apple Red/empty.jpg": b"",

@@ -1,4 +1,4 @@
-"""Airflow on this machine: its own home below the project, the DAG of this checkout, AWS wherever the environment says."""
+"""Airflow on this machine: a home of its own, the DAG and plugins of this checkout, and AWS where the caller says."""
 
 import json
 import os
@@ -13,12 +13,12 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 class LocalAirflow:
-    """Runs this project's DAG with ``airflow dags test``.
+    """Runs this project's DAG with `airflow dags test`.
 
     Args:
-        home: AIRFLOW_HOME; the database is made there when it is first needed.
-        aws: variables that tell AWS clients where to go.
-        poll_seconds: how often sensors look; a laptop's clusters start faster than Amazon's.
+        home: AIRFLOW_HOME; the database is created there when it is first needed.
+        aws: the environment variables of AWS clients: endpoint, credentials, region.
+        poll_seconds: seconds between two pokes of a sensor; local clusters start in seconds.
     """
 
     def __init__(self, home: Path, aws: Mapping[str, str], poll_seconds: float = 1.0) -> None:
@@ -29,7 +29,7 @@ class LocalAirflow:
         self.environment = {
             **inherited,
             **aws,
-            # "airflow standalone" starts its parts by the bare name.
+            # `airflow standalone` starts its components by name.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
@@ -43,10 +43,10 @@ class LocalAirflow:
         }
 
     def migrate(self) -> None:
-        """Make the database, once for each version of Airflow.
+        """Create the database, or migrate it after an upgrade of Airflow.
 
         Raises:
-            RuntimeError: with Airflow's own words.
+            RuntimeError: with the end of Airflow's output.
         """
         stamp = self.home / f"migrated-{version('apache-airflow')}"
         if stamp.exists():
@@ -60,7 +60,7 @@ class LocalAirflow:
         stamp.touch()
 
     def test_dag(self, dag_id: str, params: Mapping[str, Any]) -> "DagTest":
-        """Start ``airflow dags test`` with these params."""
+        """Start `airflow dags test` with these params of the DAG."""
         self.migrate()
         command = self._command("dags", "test", dag_id, "--conf", json.dumps(params))
         return DagTest(
@@ -73,7 +73,7 @@ class LocalAirflow:
 
 
 class DagTest:
-    """A running ``airflow dags test``: iterate over its output lines; leaving its ``with`` block ends it."""
+    """A running `airflow dags test`: iterate over its output lines; leaving its `with` block on an error stops it."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
@@ -93,5 +93,5 @@ class DagTest:
 
     @property
     def exit_code(self) -> int:
-        """0 if the run succeeded; waits for the end."""
+        """Wait for the end; 0 if the run succeeded."""
         return self._process.wait()

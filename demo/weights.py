@@ -1,12 +1,15 @@
-"""Weights for the demo, made in the Spark environment: ``python demo/weights.py FOLDER IMAGES``.
+"""Create weights for the demo. Runs in the Spark environment, the only file here that does: it needs Keras.
 
-Writes ``FOLDER/imagenet.h5``, Keras's own, where they can be downloaded, else ``FOLDER/random.weights.h5``: seeded random
-weights whose batch normalization is calibrated on the images, so that every layer passes on values of mean 0 and variance 1
-before it clips them. Without that the signal of a random MobileNetV2 dies out on its way and all images look alike. Random
-convolutions keep much of what tells images apart, but what comes out means nothing to anyone; it shows that the pipeline
-works. The last line printed names the file.
+    .venv/spark/bin/python demo/weights.py [--random] FOLDER IMAGES
+
+Writes `FOLDER/imagenet.h5`, Keras's ImageNet weights, where they can be downloaded, else (or with `--random`)
+`FOLDER/random.weights.h5`: seeded random weights whose batch normalization is calibrated on the images, so that each layer's
+outputs have mean 0 and variance 1 before they are clipped. Without calibration the signal of a random MobileNetV2 fades from
+layer to layer and all images get the same features. Random convolutions still separate images, but their features mean
+nothing: they show that the pipeline works. The last line of the output is the path of the file.
 """
 
+import argparse
 import os
 import shutil
 import sys
@@ -20,7 +23,11 @@ SEED = 2026
 
 
 def download_imagenet(output: Path) -> None:
-    """Keras's ImageNet weights, as it keeps them in its cache; an exception where they cannot be had."""
+    """Download Keras's ImageNet weights.
+
+    Raises:
+        Exception: if the download failed; Keras raises a plain one.
+    """
     os.environ["KERAS_HOME"] = str(output.parent / "keras")
     import keras
 
@@ -30,7 +37,7 @@ def download_imagenet(output: Path) -> None:
 
 
 def calibrated_random(output: Path, images: Path, batch: int = 64) -> None:
-    """Seeded random weights whose batch normalization fits ``batch`` of the images."""
+    """Save seeded random weights whose batch normalization is calibrated on `batch` of the images."""
     import keras
 
     keras.utils.set_random_seed(SEED)
@@ -47,17 +54,24 @@ def calibrated_random(output: Path, images: Path, batch: int = 64) -> None:
     model.save_weights(output)
 
 
-def main(folder: str, images: str) -> None:
-    """Write the best weights that can be had."""
-    output = Path(folder) / "imagenet.h5"
+def main() -> None:
+    """Save ImageNet weights if they can be downloaded, random ones otherwise; print the path."""
+    parser = argparse.ArgumentParser(prog="weights.py", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where to save the weights")
+    parser.add_argument("images", type=Path, help="folder of images that calibrate random weights")
+    parser.add_argument("--random", action="store_true", help="do not try to download ImageNet weights")
+    arguments = parser.parse_args()
+    output = arguments.folder / "imagenet.h5"
     try:
-        download_imagenet(output)
-    except Exception as error:  # noqa: BLE001 - Keras wraps every failure of a download in a plain Exception
-        print(f"ImageNet weights cannot be downloaded: {error}", file=sys.stderr)
-        output = Path(folder) / "random.weights.h5"
-        calibrated_random(output, Path(images))
+        if not arguments.random:
+            download_imagenet(output)
+    except Exception as error:  # noqa: BLE001 - Keras raises a plain Exception for every failed download
+        print(f"could not download ImageNet weights: {error}", file=sys.stderr)
+    if not output.exists():
+        output = arguments.folder / "random.weights.h5"
+        calibrated_random(output, arguments.images)
     print(output)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -2,15 +2,16 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.samples import REPOSITORY
+from benchmarks.samples import PROJECT
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Ran:
 def extract(
     manifest: str | Path,
     model: str | Path,
-    output: str | Path,
+    output: Path,
     *,
     cores: int = 2,
     submit: Iterable[str] = (),
@@ -44,14 +45,15 @@ def extract(
     Args:
         manifest: URI of the images to work on.
         model: URI of the pointer.
-        output: URI below which features and rejects are written.
+        output: folder in which features and rejects are written, replaced if there.
         cores: that the whole run, Spark included, may use.
         submit: further options of spark-submit.
         environment: variables beside this process's own.
     """
+    shutil.rmtree(output, ignore_errors=True)  # otherwise the chunks of an earlier run would be reused
     command = [
         *spark_submit(cores, *submit),
-        *(str(REPOSITORY / "spark_jobs/extract_features.py"), "--manifest", str(manifest), "--model", str(model)),
+        *(str(PROJECT / "spark_jobs/extract_features.py"), "--manifest", str(manifest), "--model", str(model)),
         *("--features", f"{output}/features", "--rejects", f"{output}/rejects"),
     ]
     started = time.monotonic()
@@ -61,7 +63,7 @@ def extract(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: pin(cores),
+        preexec_fn=lambda: pin(cores),  # noqa: PLW1509 - the threads of an earlier run have ended
     ) as process:
         peaks = PeakMemory(process.pid)
         up, extracting, lines = started, 0.0, []
@@ -70,7 +72,7 @@ def extract(
             lines.append(line)
             if " start images=" in line:
                 up = time.monotonic()
-            if done := re.search(r" done images=.* seconds=([\d.]+)", line):
+            if done := re.search(r" done images=.* wall_seconds=([\d.]+)", line):
                 extracting = float(done[1])
         peaks.stop()
     ended = time.monotonic()
@@ -79,23 +81,29 @@ def extract(
     return Ran(ended - started, ended - up, extracting, peaks.megabytes)
 
 
-JARS = f"{REPOSITORY}/.venv/jars/*"
-ARCHIVE = REPOSITORY / ".venv/spark-classes.jsa"
+JARS = f"{PROJECT}/.venv/jars/*"
+JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # short lives: one compiler, the serial collector
+ARCHIVE = PROJECT / ".venv/spark-classes.jsa"
 
 
 def spark_submit(cores: int, *options: str) -> list[str]:
-    """Return a command as far as the script: what a step of the DAG has on local_aws.
+    """Return a command as far as the script: what a step of the DAG has on local_emr.
 
     One compiler as in the cluster's spark-defaults; the serial collector and, where set-up could make it, an archive of
-    classes (which saves 3 s of a run) as on the nodes of local_aws. The class path is part of the archive.
+    classes (which saves 3 s of a run) as on the nodes of local_emr. The class path is part of the archive.
     """
-    java = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    java = list(JVM)
     if ARCHIVE.exists():
         java += [f"-XX:SharedArchiveFile={ARCHIVE}", "-Xshare:auto", "-Xlog:cds=off"]
     return [
         *(str(Path(sys.executable).parent / "spark-submit"), "--master", f"local[{cores}]"),
         *("--driver-java-options", " ".join(java), "--driver-class-path", JARS, *options),
     ]
+
+
+def conf(settings: Mapping[str, str]) -> list[str]:
+    """Return settings as options of spark-submit."""
+    return [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
 
 
 def run(command: Sequence[str], environment: dict[str, str] | None = None) -> tuple[float, str]:
@@ -107,11 +115,12 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> tu
     started = time.monotonic()
     result = subprocess.run(
         command,
-        cwd=REPOSITORY,
+        cwd=PROJECT,
         env=spark_environment() | (environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        check=False,
     )
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)}: {result.stdout[-3000:]}")
@@ -120,13 +129,13 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> tu
 
 def spark_environment() -> dict[str, str]:
     """Return this process's variables with what Spark's processes need."""
-    java = os.environ.get("JAVA_HOME") or str(REPOSITORY / ".venv/java")
+    java = os.environ.get("JAVA_HOME") or str(PROJECT / ".venv/java")
     return os.environ | {
         "JAVA_HOME": java,
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": f"{PROJECT}:{PROJECT}/dev",
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_LAUNCHER_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto",
+        "SPARK_LAUNCHER_OPTS": " ".join([*JVM, "-Xshare:auto"]),
     }
 
 
@@ -139,7 +148,7 @@ def pin(cores: int) -> None:
 class PeakMemory:
     """Watches the Python workers below a process; Linux only, elsewhere it sees nothing."""
 
-    def __init__(self, pid: int):
+    def __init__(self, pid: int) -> None:
         self.megabytes = 0.0
         self._root = pid
         self._done = threading.Event()

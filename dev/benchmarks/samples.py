@@ -2,22 +2,15 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
 from itertools import cycle, islice
 from pathlib import Path
 
-import pyarrow as pa
 from PIL import Image
-from pyarrow import parquet
 
-from spark_jobs import schemas
-from spark_jobs.reading import Source, file_etag
+from sample_data import list_file, random_weights, write_manifest
 
-REPOSITORY = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 
 def originals(folder: Path) -> list[Path]:
@@ -47,33 +40,11 @@ def copies(images: Sequence[Path], number: int, folder: Path) -> list[Path]:
 
 
 def manifest(images: Iterable[Path], folder: Path) -> Path:
-    """Write the manifest of images on this disk, as the DAG's inventory does."""
-    sources = []
-    for image in images:
-        status = image.stat()
-        etag = file_etag(status.st_mtime_ns, status.st_size)
-        sources.append(Source(f"file://{image}", image.parent.name, etag, status.st_size))
-    return write_manifest(sources, folder)
-
-
-def write_manifest(sources: Iterable[Source], folder: Path) -> Path:
-    """Write a manifest (and inventory) folder."""
-    listed = datetime(2026, 1, 1, tzinfo=UTC)
-    rows = [{**asdict(source), "last_modified": listed} for source in sources]
-    folder.mkdir(parents=True)
-    parquet.write_table(pa.Table.from_pylist(rows, schemas.MANIFEST), folder / "part-0.parquet")
-    return folder
+    """Write the manifest of images on this disk."""
+    return write_manifest(folder, map(list_file, images))
 
 
 def weights(folder: Path) -> Path:
     """Return ImageNet weights where FRUITS_TEST_WEIGHTS names them, random ones of the same size otherwise."""
     real = os.environ.get("FRUITS_TEST_WEIGHTS")
-    if real:
-        return Path(real)
-    file = folder / "random.weights.h5"
-    code = (
-        "import sys, keras; keras.utils.set_random_seed(0);"
-        "keras.applications.MobileNetV2(weights=None, include_top=False, pooling='avg').save_weights(sys.argv[1])"
-    )
-    subprocess.run([sys.executable, "-c", code, str(file)], check=True, capture_output=True)
-    return file
+    return Path(real) if real else random_weights(folder)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.jobs import pin, spark_environment
-from benchmarks.samples import REPOSITORY
-from spark_jobs.images import decode
-from spark_jobs.mobilenet import INPUT_SIZE, Engine, Model
+from benchmarks.samples import PROJECT
+from spark_jobs.extraction.images import decode
+from spark_jobs.extraction.mobilenet import INPUT_SIZE, Interpreter
+from spark_jobs.models import read_artifact
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ def bare(images: Sequence[Path], model: Path, cores: int = 2) -> Bare:
             command = [sys.executable, "-m", "benchmarks.bare", str(model), str(paths)]
             worker = subprocess.Popen(
                 command,
-                cwd=REPOSITORY,
+                cwd=PROJECT,
                 env=spark_environment(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
-                preexec_fn=lambda: pin(cores),
+                preexec_fn=lambda: pin(cores),  # noqa: PLW1509 - no threads here
             )
             workers.append(worker)
         loops = [float(worker.communicate()[0]) for worker in workers]
@@ -49,11 +50,11 @@ def bare(images: Sequence[Path], model: Path, cores: int = 2) -> Bare:
 
 
 def main() -> None:
-    engine = Engine(Model.read(sys.argv[1]))
+    network = Interpreter(read_artifact(sys.argv[1]))
     paths = Path(sys.argv[2]).read_text().splitlines()
     started = time.monotonic()
     for path in paths:
-        engine.features(decode(Path(path).read_bytes(), INPUT_SIZE).pixels)
+        network.features(decode(Path(path).read_bytes(), INPUT_SIZE).pixels)
     print(time.monotonic() - started)
 
 

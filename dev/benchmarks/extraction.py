@@ -75,8 +75,8 @@ class Bench:
 
     def step(self, job: str, *arguments: str | Path) -> None:
         """Run a job as the DAG's step does; each knows the model by its pointer."""
-        pointer = {"export_model": "--pointer", "reduce_dimensions": "--network"}[job]
-        script = samples.REPOSITORY / "spark_jobs" / f"{job}.py"
+        pointer = {"export_model": "--pointer", "reduce_dimensions": "--model"}[job]
+        script = samples.PROJECT / "spark_jobs" / f"{job}.py"
         command = [*jobs.spark_submit(2), script, *arguments, pointer, self.folder / "model.json"]
         jobs.run([str(part) for part in command])
 
@@ -141,15 +141,16 @@ def worker_start(bench: Bench) -> Figures:
     code = (
         "import sys, pyspark.worker\n"
         "from pathlib import Path\n"
-        "from spark_jobs import extraction, mobilenet, images\n"
-        "engine = extraction.worker_engine(mobilenet.Model.read(sys.argv[1]))\n"
-        "engine.features(images.decode(Path(sys.argv[2]).read_bytes(), 224).pixels)\n"
+        "from spark_jobs.extraction import images, worker\n"
+        "from spark_jobs.models import read_artifact\n"
+        "network = worker.worker_interpreter(read_artifact(sys.argv[1]))\n"
+        "network.features(images.decode(Path(sys.argv[2]).read_bytes(), 224).pixels)\n"
     )
     seconds = []
     for _ in range(5):
         started = time.monotonic()
         command = [sys.executable, "-c", code, str(bench.model), image]
-        subprocess.run(command, cwd=samples.REPOSITORY, env=jobs.spark_environment(), check=True, capture_output=True)
+        subprocess.run(command, cwd=samples.PROJECT, env=jobs.spark_environment(), check=True, capture_output=True)
         seconds.append(time.monotonic() - started)
     return {"worker_start_s": statistics.median(seconds)}
 
@@ -166,7 +167,7 @@ def latency(bench: Bench) -> Figures:
             figures[f"latency_{milliseconds}_rate"] = number / ran.seconds_extracting
             command = [
                 *jobs.spark_submit(2, *bucket.submit),
-                *(str(samples.REPOSITORY / "benchmarks/binary_file.py"), "s3://bench/images", str(bench.model)),
+                *(str(samples.PROJECT / "dev/benchmarks/binary_file.py"), "s3://bench/images", str(bench.model)),
                 str(bench.folder / "binary_file"),
             ]
             _, output = jobs.run(command, bucket.environment)

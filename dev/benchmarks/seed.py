@@ -47,7 +47,7 @@ def main(images: str, weights: str, output: str, variance: float = 0.8) -> None:
         return pd.Series([features.flatten() for features in model.predict(batch)])
 
     @pandas_udf("array<float>", PandasUDFType.SCALAR_ITER)
-    def featurize_udf(batches):  # type: ignore[no-untyped-def]
+    def featurize_udf(batches):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - pyspark reads annotations
         model = model_fn()
         for batch in batches:
             yield featurize_series(model, batch)

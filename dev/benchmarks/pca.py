@@ -25,15 +25,16 @@ from pyspark.ml import PipelineModel
 from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from spark_jobs.moments import feature_moments
-from spark_jobs.pca import Fit, fit, project
-from spark_jobs.reduce_dimensions import SETTINGS, write_vectors
+from benchmarks.jobs import conf, spark_environment
+from spark_jobs.reduction.distributed import feature_moments, project
+from spark_jobs.reduction.inputs import SETTINGS
+from spark_jobs.reduction.pca import Fit, fit
+from spark_jobs.reduction.results import write_vectors
 from spark_jobs.schemas import FEATURE_COUNT, FEATURES
-from spark_jobs.sessions import spark_session
+from spark_jobs.session import spark_session
 
-REPOSITORY = Path(__file__).parents[1]
 ROWS = 20_000
 VARIANCE = 0.8
 ROWS_PER_FILE = 10_000
@@ -44,7 +45,7 @@ def measure(folder: Path, rows: int = ROWS) -> dict[str, float]:
     stored, warm = str(folder / "features"), str(folder / "warm")
     write_features(Path(stored), rows)
     write_features(Path(warm), 400)
-    os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(REPOSITORY)}
+    os.environ |= spark_environment()
     local = {"spark.master": "local[2]", "spark.ui.enabled": "false"}
     spark = spark_session("benchmark", SETTINGS | local)
 
@@ -54,7 +55,7 @@ def measure(folder: Path, rows: int = ROWS) -> dict[str, float]:
 
     found, fit_seconds = median_of(3, lambda: ours_fit(spark, stored))
     (model, components), their_fit_seconds = median_of(1, lambda: theirs_fit(spark, stored))
-    assert components == found.pca.size, (components, found.pca.size)
+    assert components == found.pca.n_components, (components, found.pca.n_components)
 
     # Alternately: what warms one up further, or a machine busy with something else, must not favor the other.
     projected: dict[str, list[float]] = {"ours": [], "theirs": []}
@@ -93,7 +94,7 @@ def theirs_fit(spark: SparkSession, uri: str) -> tuple[PipelineModel, int]:
 
 def ours_into(spark: SparkSession, uri: str, found: Fit, output: Path) -> None:
     vectors = project(spark.read.parquet(uri), found.pca)
-    write_vectors(vectors, ROWS, found.pca.size, str(output))
+    write_vectors(vectors, ROWS, found.pca.n_components, str(output))
 
 
 def theirs_into(spark: SparkSession, uri: str, model: PipelineModel, output: Path) -> None:
@@ -146,18 +147,15 @@ def scale(rows: int) -> dict[str, float]:
     """Return how long a fit takes on a cluster whose executors are processes of their own, and what it costs its driver."""
     with tempfile.TemporaryDirectory() as folder:
         write_features(Path(folder) / "features", rows)
-        cluster = ["--master", "local-cluster[2,1,1024]", "--driver-memory", "512m", "--conf", "spark.ui.enabled=false"]
-        cluster += ["--conf", "spark.driver.bindAddress=127.0.0.1", "--conf", "spark.driver.host=127.0.0.1"]
-        cluster += ["--conf", f"spark.executorEnv.PYTHONPATH={REPOSITORY}"]
-        submit = [
-            str(Path(sys.executable).with_name("spark-submit")),
-            *cluster,
-            __file__,
-            "--driver",
-            f"{folder}/features",
-        ]
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYSPARK_PYTHON": sys.executable}
-        environment |= {"SPARK_LOCAL_IP": "127.0.0.1"}
+        environment = spark_environment()
+        settings = {
+            "spark.ui.enabled": "false",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.executorEnv.PYTHONPATH": environment["PYTHONPATH"],
+        }
+        submit = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local-cluster[2,1,1024]"]
+        submit += ["--driver-memory", "512m", *conf(settings), __file__, "--driver", f"{folder}/features"]
         done = subprocess.run(submit, env=environment, check=True, capture_output=True, text=True, cwd=folder)
     return {"rows": rows, **json.loads(done.stdout.strip().splitlines()[-1])}
 
@@ -171,7 +169,7 @@ def drive(uri: str) -> dict[str, float]:
     _, cold = median_of(1, lambda: ours_fit(spark, uri))
     _, warm = median_of(3, lambda: ours_fit(spark, uri))
     shuffled, tasks = shuffle_written(spark, uri)
-    jvm: Any = spark.sparkContext._jvm
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001 - for the JVM's own process id
     status = Path(f"/proc/{jvm.java.lang.ProcessHandle.current().pid()}/status").read_text()
     java_peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
     found = {
@@ -199,11 +197,12 @@ def shuffle_written(spark: SparkSession, uri: str) -> tuple[int, int]:
 
 
 def _stages(spark: SparkSession) -> dict[int, int]:
-    """Shuffle bytes written by stage, from what Spark's own pages show."""
+    """Shuffle bytes written by stage, from what Spark's own pages show; Python has no public way to it."""
     context: Any = spark.sparkContext
-    none = context._jvm.java.util.ArrayList()
-    quantiles = context._gateway.new_array(context._jvm.double, 0)
-    stages = context._jsc.sc().statusStore().stageList(None, False, False, quantiles, none)
+    jvm, gateway = context._jvm, context._gateway  # noqa: SLF001
+    quantiles = gateway.new_array(jvm.double, 0)
+    store = context._jsc.sc().statusStore()  # noqa: SLF001
+    stages = store.stageList(None, False, False, quantiles, jvm.java.util.ArrayList())
     return {stages.apply(number).stageId(): stages.apply(number).shuffleWriteBytes() for number in range(stages.size())}
 
 

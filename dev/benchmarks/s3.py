@@ -1,4 +1,4 @@
-"""Images in S3, with a latency of one's choice: local_aws in its own process."""
+"""Images in S3, with a latency of one's choice: local_emr in its own process."""
 
 import json
 import os
@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.samples import REPOSITORY, write_manifest
-from spark_jobs import storage
-from spark_jobs.reading import Source
+from benchmarks.jobs import conf
+from benchmarks.samples import PROJECT
+from sample_data import write_manifest
+from spark_jobs import uris
+from spark_jobs.extraction.reading import ManifestRow
 
 BUCKET = "bench"
 
@@ -18,7 +20,7 @@ BUCKET = "bench"
 class S3:
     """A bucket that answers `latency` milliseconds late."""
 
-    def __init__(self, endpoint: str):
+    def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.environment = {
             "AWS_ENDPOINT_URL": endpoint,
@@ -32,19 +34,19 @@ class S3:
             "spark.hadoop.fs.s3a.endpoint.region": "eu-west-3",
             "spark.hadoop.fs.s3a.path.style.access": "true",
         }
-        self.submit = [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
+        self.submit = conf(settings)
 
     def upload(self, images: Sequence[Path], folder: Path) -> Path:
         """Put images into the bucket and return a local manifest of them."""
         os.environ |= self.environment
-        fs, _ = storage.filesystem("s3://")
+        fs, _ = uris.filesystem("s3://")
         fs.mkdir(BUCKET, region_name="eu-west-3")
-        sources = []
+        rows = []
         for image in images:
             key = f"images/{image.parent.name}/{image.name}"
             etag = fs.call_s3("put_object", Bucket=BUCKET, Key=key, Body=image.read_bytes())["ETag"].strip('"')
-            sources.append(Source(f"s3://{BUCKET}/{key}", image.parent.name, etag, image.stat().st_size))
-        return write_manifest(sources, folder)
+            rows.append(ManifestRow(f"s3://{BUCKET}/{key}", image.parent.name, etag, image.stat().st_size))
+        return write_manifest(folder, rows)
 
     def latency(self, milliseconds: int) -> None:
         """Delay every answer from now on."""
@@ -54,15 +56,15 @@ class S3:
 
     def _request(self, method: str, rule: dict[str, object] | None) -> None:
         data = json.dumps(rule).encode() if rule else None
-        request = urllib.request.Request(f"{self.endpoint}/_local_aws/faults", data, method=method)
+        request = urllib.request.Request(f"{self.endpoint}/_local_emr/faults", data, method=method)
         urllib.request.urlopen(request).close()
 
 
 @contextmanager
 def s3() -> Iterator[S3]:
     """Serve S3 from 127.0.0.1 for the time of the block."""
-    command = [str(REPOSITORY / ".venv/airflow/bin/python"), "-m", "local_aws", "--port", "0", "--exit-with-parent"]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+    command = [str(PROJECT / ".venv/airflow/bin/python"), "-m", "local_emr", "--port", "0", "--exit-with-parent"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
             yield S3(process.stdout.readline().split()[-1])

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import extraction
-from benchmarks.samples import REPOSITORY
+from benchmarks.samples import PROJECT
 
-OUTPUT = REPOSITORY / "bench-output/bench.json"
+OUTPUT = PROJECT / "bench-output/bench.json"
 
 Row = Callable[[extraction.Bench], extraction.Figures]
 

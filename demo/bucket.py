@@ -1,6 +1,7 @@
-"""A bucket with images and weights in it, ready for the DAG."""
+"""The demo's bucket on the local endpoint, filled with images and weights."""
 
 import contextlib
+import mimetypes
 import os
 import subprocess
 import tempfile
@@ -18,23 +19,27 @@ BUCKET = "fruits"
 REGION = "eu-west-3"
 PER_VARIETY = 50
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message says what to do."""
+    """The demo cannot continue; the message says what to do."""
 
 
 def client(service: str, endpoint_url: str) -> Any:
-    """A client of the local endpoint, whatever AWS settings this machine has."""
+    """Return a client of the local endpoint, whatever AWS settings this machine has."""
     session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)  # noqa: S106
     return session.client(service, endpoint_url=endpoint_url)
 
 
 def image_files(folders: str) -> list[tuple[str, Path]]:
-    """Key below ``images/`` and file for each of one's own images.
+    """List the user's images: the key below `images/`, and the file.
 
-    ``folders`` is a folder of variety folders, or several folders joined with ``:``, each either of those or a variety's own.
+    Args:
+        folders: one folder, or several joined with `:`; each holds either folders of varieties or the images of one variety.
+
+    Raises:
+        DemoError: if a folder is missing or empty, or if two files would have the same key.
     """
     found: dict[str, Path] = {}
     for name in folders.split(os.pathsep):
@@ -54,14 +59,18 @@ def image_files(folders: str) -> list[tuple[str, Path]]:
     return list(found.items())
 
 
-def weights_file(say: Say) -> Path:
-    """ImageNet weights where they can be downloaded, else random ones; made once and kept."""
+def weights_file(log: Log) -> Path:
+    """Return the path of ImageNet weights where they can be downloaded, else of random ones; kept for the next run.
+
+    Raises:
+        DemoError: if neither could be made.
+    """
     folder = PROJECT / ".venv" / "demo-weights"
     for kept in (folder / "imagenet.h5", folder / "random.weights.h5"):
         if kept.exists():
             break
     else:
-        say("no WEIGHTS given: trying to download Keras's ImageNet weights")
+        log("no WEIGHTS given: trying to download Keras's ImageNet weights")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as images:
             write_images(Path(images), 10)
@@ -73,34 +82,44 @@ def weights_file(say: Say) -> Path:
                 check=False,
             )
         if done.returncode:
-            raise DemoError(f"no weights could be made: {done.stderr[-600:]}")
+            raise DemoError(f"could not create weights for the demo: {done.stderr[-600:]}")
         kept = Path(done.stdout.splitlines()[-1])
     if kept.name.startswith("random"):
-        say("ImageNet weights cannot be downloaded here: using seeded RANDOM weights, calibrated on drawn fruit.")
-        say("The pipeline is the real one, the features mean nothing. For real ones: make demo WEIGHTS=file.h5")
+        log("ImageNet weights could not be downloaded: using seeded RANDOM weights, calibrated on drawn fruit.")
+        log("The pipeline is the real one, but the features mean nothing. For real ones: make demo WEIGHTS=file.h5")
     return kept
 
 
-def fill_bucket(endpoint_url: str, images: str | None, weights: str | None, say: Say) -> str:
-    """Create the bucket and upload images (drawn ones by default) and weights; return the URI of the weights."""
+def upload(s3: Any, file: Path, key: str) -> None:
+    """Upload a file with its content type, so that browsers show images instead of saving them."""
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    s3.upload_file(str(file), BUCKET, key, ExtraArgs={"ContentType": kind})
+
+
+def fill_bucket(endpoint_url: str, images: str | None, weights: str | None, log: Log) -> str:
+    """Create the bucket and upload images (drawn ones by default) and weights; return the URI of the weights.
+
+    Raises:
+        DemoError: if IMAGES or WEIGHTS name something that cannot be used.
+    """
     s3 = client("s3", endpoint_url)
-    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):  # filling it was interrupted
+    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):  # an earlier upload was interrupted
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     with tempfile.TemporaryDirectory(prefix="fruits-demo-") as scratch:
         if not images:
-            say("drawing images of 7 varieties, and some bad files among them")
+            log("drawing images of 7 varieties, and a few bad files")
             write_images(Path(scratch), PER_VARIETY)
             write_bad_images(Path(scratch))
         files = image_files(images or scratch)
-        say(f"uploading {len(files)} files to s3://{BUCKET}/images/")
+        log(f"uploading {len(files)} files to s3://{BUCKET}/images/")
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda item: s3.upload_file(str(item[1]), BUCKET, f"images/{item[0]}"), files))
+            list(pool.map(lambda item: upload(s3, item[1], f"images/{item[0]}"), files))
 
     if weights:
         file = Path(weights).expanduser()
         if not file.is_file():
             raise DemoError(f"WEIGHTS={weights}: there is no such file")
     else:
-        file = weights_file(say)
-    s3.upload_file(str(file), BUCKET, f"weights/{file.name}")
+        file = weights_file(log)
+    upload(s3, file, f"weights/{file.name}")
     return f"s3://{BUCKET}/weights/{file.name}"
