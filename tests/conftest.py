@@ -1,4 +1,4 @@
-"""What both sides' tests share: where the real data is, and an Airflow home of their own."""
+"""Shared by the tests of both sides: where the real data is, and an Airflow home for the session."""
 
 import importlib.util
 import os
@@ -9,14 +9,26 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-if importlib.util.find_spec("airflow"):  # read when airflow is first imported, so before any test module is
+if importlib.util.find_spec(
+    "airflow"
+):  # Airflow reads these when it is first imported: set them before any test module is
     os.environ |= {
         "AIRFLOW_HOME": tempfile.mkdtemp(prefix="fruits-airflow-"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
+        # local_emr runs its Spark steps in the other environment
+        "LOCAL_EMR_SPARK_PYTHON": str(PROJECT / ".venv/spark/bin/python"),
+        "LOCAL_EMR_JARS": str(PROJECT / ".venv/jars"),
+        "LOCAL_EMR_JAVA_HOME": str(PROJECT / ".venv/java"),
+        "LOCAL_EMR_CLASS_ARCHIVE": str(PROJECT / ".venv/spark-classes.jsa"),
     }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with slow tests: with several processes, what starts last decides when all have ended."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def _from_environment(name: str, what: str) -> Path:
@@ -31,7 +43,7 @@ def _from_environment(name: str, what: str) -> Path:
 
 @pytest.fixture(scope="session")
 def real_images() -> Path:
-    """Folder of real variety folders."""
+    """Folder of real images, one folder per variety."""
     folder = _from_environment("FRUITS_TEST_IMAGES", "a folder of real images, one folder per variety")
     return folder / "Test" if (folder / "Test").is_dir() else folder
 

@@ -1,4 +1,4 @@
-"""The bootstrap script in a folder of its own: real bash, real venv, real pip; only AWS's and the system's commands are shims."""
+"""The bootstrap script with real bash, venv and pip; `aws`, `sudo` and `dnf` are shims, and S3 is a folder."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ SCRIPT = PROJECT / "bootstrap" / "install_dependencies.sh"
 
 @dataclass
 class Node:
-    """A node's file system, S3 as a folder, and the commands the script may call."""
+    """A node: its files, S3 as a folder, and the commands that the script calls."""
 
     root: Path
 
@@ -36,14 +36,14 @@ class Node:
             f"""source={self.s3}/"${{4#s3://}}"; [ -e "$source" ] || exit 1
 if [ "$2" = sync ]; then mkdir -p "$5" && cp -r "$source/." "$5"; else cp "$source" "$5"; fi""",
         )
-        self.be("core")
+        self.set_role("core")
 
     def _command(self, name: str, body: str) -> None:
         file = self.bin / name
         file.write_text(f'#!/bin/bash\necho "{name} $*" >> {self.calls}\n{body}\n')
         file.chmod(0o755)
 
-    def be(self, role: str) -> None:
+    def set_role(self, role: str) -> None:
         self.info.write_text(f'{{"isMaster": {str(role == "primary").lower()}, "isRunningResourceManager": false}}')
 
     def put(self, name: str, content: str) -> str:
@@ -95,7 +95,7 @@ def node(tmp_path: Path) -> Node:
 
 @pytest.fixture
 def arguments(node: Node) -> list[str]:
-    """A wheelhouse with an engine for every node, and a framework for the primary."""
+    """Arguments that name a wheelhouse with `engine` for every node and `framework` for the primary node."""
     engine, framework = (make_wheel(node.s3 / "wheels", name) for name in ("engine", "framework"))
     return [
         *("--requirements", node.put("requirements.txt", engine)),
@@ -104,22 +104,22 @@ def arguments(node: Node) -> list[str]:
     ]
 
 
-def test_core_nodes_get_the_engine_only(node: Node, arguments: list[str]) -> None:
+def test_core_node_installs_its_requirements(node: Node, arguments: list[str]) -> None:
     done = node.install(*arguments)
 
     assert done.returncode == 0, done.stderr
     assert node.packages() == {"engine==1.0"}
 
 
-def test_the_primary_node_gets_the_framework_too(node: Node, arguments: list[str]) -> None:
-    node.be("primary")
+def test_primary_node_installs_the_primary_requirements(node: Node, arguments: list[str]) -> None:
+    node.set_role("primary")
     done = node.install(*arguments)
 
     assert done.returncode == 0, done.stderr
     assert node.packages() == {"engine==1.0", "framework==1.0"}
 
 
-def test_running_it_again_changes_nothing(node: Node, arguments: list[str]) -> None:
+def test_second_run_changes_nothing(node: Node, arguments: list[str]) -> None:
     node.install(*arguments)
     marker = node.folder / "venv" / "marker"
     marker.touch()
@@ -130,7 +130,7 @@ def test_running_it_again_changes_nothing(node: Node, arguments: list[str]) -> N
     assert marker.exists()
 
 
-def test_a_new_list_is_installed_from_scratch(node: Node, arguments: list[str]) -> None:
+def test_changed_requirements_are_installed_into_a_new_environment(node: Node, arguments: list[str]) -> None:
     node.install(*arguments)
     node.put("requirements.txt", make_wheel(node.s3 / "wheels", "other"))
     again = node.install(*arguments)
@@ -139,15 +139,14 @@ def test_a_new_list_is_installed_from_scratch(node: Node, arguments: list[str]) 
     assert node.packages() == {"other==1.0"}
 
 
-def test_an_altered_package_is_refused(node: Node, arguments: list[str]) -> None:
+def test_package_with_a_wrong_hash_is_refused(node: Node, arguments: list[str]) -> None:
     wheel = node.s3 / "wheels" / "engine-1.0-py3-none-any.whl"
     wheel.write_bytes(wheel.read_bytes() + b" ")
     done = node.install(*arguments)
 
     assert done.returncode == 1
     assert (
-        "install_dependencies: the packages of s3://requirements.txt could not be installed from s3://wheels"
-        in done.stderr
+        "install_dependencies: could not install the packages of s3://requirements.txt from s3://wheels" in done.stderr
     )
     assert not (node.folder / "installed.txt").exists()
 
@@ -155,22 +154,27 @@ def test_an_altered_package_is_refused(node: Node, arguments: list[str]) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--requirements", "s3://nowhere.txt"], "cannot read s3://nowhere.txt: does the instance profile allow"),
+        (
+            ["--requirements", "s3://nowhere.txt"],
+            "cannot read s3://nowhere.txt: does it exist, and does the instance profile allow",
+        ),
         (["--wheelhouse", "s3://nowhere"], "cannot read the wheelhouse s3://nowhere"),
         (["--wheels", "s3://wheels"], "unknown option --wheels"),
         (["--wheelhouse"], "--wheelhouse needs a value"),
         (["--requirements", ""], "--requirements is missing"),
     ],
 )
-def test_what_is_wrong_is_named(node: Node, arguments: list[str], change: list[str], message: str) -> None:
+def test_invalid_arguments_fail_with_a_message(
+    node: Node, arguments: list[str], change: list[str], message: str
+) -> None:
     done = node.install(*arguments, *change)
 
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
 
 
-def test_the_lists_are_hashed_and_fit_each_other() -> None:
-    """Every package is pinned with a hash, TensorFlow is the primary's alone, and both agree with the Spark environment."""
+def test_requirements_are_hashed_and_consistent() -> None:
+    """Every package is pinned with a hash, only the primary node gets TensorFlow, and both lists match the Spark environment."""
 
     def pins(file: str) -> dict[str, str]:
         lines = (PROJECT / file).read_text().splitlines()

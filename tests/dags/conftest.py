@@ -1,38 +1,37 @@
-"""A run's configuration, and a bucket on the local AWS endpoint."""
+"""A run, and a bucket on the local AWS endpoint."""
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import boto3
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from fruit_features.config import PARAMS, RunConfig
 
-from local_aws import LocalAws
+from demo.images import write_images
+from fruit_features.run import Run
+from local_emr import LocalEmr
+from tests.conftest import PROJECT
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
 RUN = "manual__2026-11-22T10-00-00-00-00"
 
 
 @pytest.fixture
-def config() -> Callable[..., RunConfig]:
-    """A run's configuration: the params' defaults, but for those named."""
-
-    def build(**params: Any) -> RunConfig:
-        defaults = {name: param.value for name, param in PARAMS.items() if name != "bucket"}
-        return RunConfig.from_params({"bucket": "fruits", **defaults, **params}, RUN_ID)
-
-    return build
+def make_run() -> Callable[..., Run]:
+    """Build a run: the params' defaults, but for those named."""
+    return lambda **params: Run.from_params({"bucket": "fruits", **params}, RUN_ID)
 
 
 @pytest.fixture(scope="session")
-def endpoint() -> Iterator[LocalAws]:
-    with LocalAws(port=0) as aws:
+def endpoint() -> Iterator[LocalEmr]:
+    with LocalEmr(port=0) as aws:
         yield aws
 
 
 @pytest.fixture
-def hook(endpoint: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Hook]:
+def hook(endpoint: LocalEmr, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Hook]:
     """An S3Hook, with the bucket ``fruits`` that is empty before and gone after the test."""
     for name, value in endpoint.environment().items():
         monkeypatch.setenv(name, value)
@@ -41,3 +40,15 @@ def hook(endpoint: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Hook
     yield S3Hook(region_name="eu-west-3")
     bucket.objects.all().delete()
     bucket.delete()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet weights where the environment names them, else random ones calibrated on drawn fruit."""
+    if named := os.environ.get("FRUITS_TEST_WEIGHTS"):
+        return Path(named)
+    folder = tmp_path_factory.mktemp("weights")
+    write_images(folder / "images", 12)
+    script = PROJECT / "demo" / "weights.py"
+    subprocess.run([PROJECT / ".venv/spark/bin/python", script, "--random", folder, folder / "images"], check=True)
+    return folder / "random.weights.h5"

@@ -4,21 +4,25 @@ import json
 import subprocess
 
 import pytest
-from fruit_features import datasets, inventory
-from fruit_features.config import EXPORTER, IMAGENET, INPUT_SIZE, NETWORK
 
+from fruit_features import checks, datasets, history, model
+from fruit_features.model import EXPORTER, INPUT_SIZE, NETWORK
+from fruit_features.settings import IMAGENET
 from tests.conftest import PROJECT
 
 PROBE = """
 import json
-from spark_jobs import mobilenet, rejects, schemas
-from spark_jobs.export_model import IMAGENET
+from spark_jobs import schemas
+from spark_jobs.extraction import mobilenet, rejects
+from spark_jobs.extraction.exporter import HDF5_MAGIC, IMAGENET
 plain = lambda kind: f"list<{kind.value_type}>" if "list" in str(kind) else str(kind)
 print(json.dumps({
     "schemas": {name: [(f.name, plain(f.type)) for f in getattr(schemas, name)]
                 for name in ("INVENTORY", "FEATURES", "REJECTS", "PCA")},
-    "model_id": mobilenet.identity("w", "0123456789abcdef" * 4).model_id,
+    "model_id": mobilenet.model_metadata("w", "0123456789abcdef" * 4).model_id,
     "imagenet": [IMAGENET, mobilenet.INPUT_SIZE, mobilenet.EXPORTER_VERSION],
+    "hdf5": HDF5_MAGIC.hex(),
+    "features": schemas.FEATURE_COUNT,
     "transient": sorted(str(reason) for reason in rejects.TRANSIENT),
 }))
 """
@@ -44,4 +48,9 @@ def test_model_ids_agree(jobs: dict) -> None:
 
 
 def test_reasons_to_try_again_agree(jobs: dict) -> None:
-    assert jobs["transient"] == sorted(inventory.TRANSIENT_REASONS)
+    assert jobs["transient"] == sorted(history.TRANSIENT_REASONS)
+
+
+def test_figures_agree(jobs: dict) -> None:
+    assert jobs["features"] == checks.FEATURES_PER_IMAGE
+    assert jobs["hdf5"] == model.HDF5_SIGNATURE.hex()

@@ -1,15 +1,18 @@
 """The structure of the DAG: what must run before what, and what must run whatever happens."""
 
+import itertools
 import subprocess
 import sys
 from datetime import timedelta
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
+from airflow.sdk import DAG, TriggerRule
+from airflow.serialization.serialized_objects import DagSerialization
 
 from tests.conftest import PROJECT
 
+STEPS = ["export_model", "extract_features", "reduce_dimensions"]
 CREATES = {"create_cluster": "terminate_cluster"}
 
 
@@ -29,23 +32,27 @@ def test_exactly_this_dag_is_found_without_import_errors(bag: DagBag) -> None:
 
 
 def test_it_has_exactly_these_tasks(dag: DAG) -> None:
-    assert sorted(dag.task_ids) == sorted(
-        [
-            "find_new_images",
-            "deploy_artifacts",
-            "create_cluster",
-            "wait_for_cluster",
-            "add_export_model",
-            "wait_for_export_model",
-            "add_extract_features",
-            "wait_for_extract_features",
-            "add_reduce_dimensions",
-            "wait_for_reduce_dimensions",
-            "check_outputs",
-            "publish",
-            "terminate_cluster",
-        ]
-    )
+    assert dag.task_ids == [
+        "find_new_images",
+        "deploy_artifacts",
+        "emr_requests",
+        "create_cluster",
+        "wait_for_cluster",
+        "terminate_cluster",
+        "export_model",
+        "extract_features",
+        "reduce_dimensions",
+        "wait_for_outputs",
+        "check_outputs",
+        "publish",
+    ]
+
+
+def test_the_graph_reads_as_a_chain(dag: DAG) -> None:
+    edges = {(task.task_id, child) for task in dag.tasks for child in task.downstream_task_ids}
+    chain = [task_id for task_id in dag.task_ids if task_id != "terminate_cluster"]
+    ends = {(task_id, "terminate_cluster") for task_id in ["create_cluster", "wait_for_cluster", *STEPS]}
+    assert edges == set(itertools.pairwise(chain)) | ends
 
 
 @pytest.mark.parametrize(
@@ -53,12 +60,12 @@ def test_it_has_exactly_these_tasks(dag: DAG) -> None:
     [
         ("find_new_images", "create_cluster", "nothing new must cost nothing"),
         ("deploy_artifacts", "create_cluster", "the bootstrap script must be there when the nodes start"),
-        ("wait_for_cluster", "add_export_model", "a cluster that never starts is told apart from a step that fails"),
-        ("wait_for_export_model", "add_extract_features", "workers load the exported network"),
-        ("wait_for_extract_features", "add_reduce_dimensions", "the PCA is fitted on all features"),
-        ("wait_for_reduce_dimensions", "check_outputs", "half-written outputs must not be judged"),
+        ("wait_for_cluster", "export_model", "a cluster that never starts is told apart from a step that fails"),
+        ("export_model", "extract_features", "workers load the exported network"),
+        ("extract_features", "reduce_dimensions", "the PCA is fitted on all features"),
+        ("reduce_dimensions", "check_outputs", "half-written outputs must not be judged"),
         ("check_outputs", "publish", "only proven results are published"),
-        ("wait_for_reduce_dimensions", "terminate_cluster", "the cluster lives as long as its work, and no longer"),
+        ("reduce_dimensions", "terminate_cluster", "the cluster lives as long as its work, and no longer"),
     ],
 )
 def test_order(dag: DAG, earlier: str, later: str, why: str) -> None:
@@ -77,16 +84,22 @@ def test_every_create_has_its_teardown(dag: DAG) -> None:
 
 
 def test_the_teardown_outlasts_an_outage(dag: DAG) -> None:
-    # A cluster with a hung step is never idle, so EMR does not end it by itself.
+    # A cluster with a hung Spark application is never idle, so EMR does not end it by itself.
     end = dag.get_task("terminate_cluster")
     assert end.retries * end.retry_delay >= timedelta(minutes=30)
 
 
-def test_what_creates_asks_once(dag: DAG) -> None:
-    # botocore would send RunJobFlow again when the answer is lost, and nobody would know of the first cluster.
-    for task in dag.tasks:
-        if task.task_id.startswith(("create_", "add_")):
-            assert task.botocore_config == {"retries": {"total_max_attempts": 1}}, task.task_id
+@pytest.mark.parametrize("task_id", ["wait_for_cluster", *STEPS])
+def test_a_task_that_is_cleared_alone_keeps_its_new_cluster(dag: DAG, task_id: str) -> None:
+    # Clearing it clears the setup and the teardown too, and a teardown waits for what is directly upstream of it.
+    serialized = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    cleared = serialized.partial_subset([task_id], include_downstream=False, include_upstream=False)
+    assert set(cleared.task_dict) == {"create_cluster", task_id, "terminate_cluster"}
+    assert task_id in dag.get_task("terminate_cluster").upstream_task_ids
+
+
+def test_extraction_goes_on_when_the_model_is_there(dag: DAG) -> None:
+    assert dag.get_task("extract_features").trigger_rule == TriggerRule.NONE_FAILED
 
 
 def test_the_run_is_judged_by_its_work_and_by_its_teardown(dag: DAG) -> None:
@@ -102,12 +115,10 @@ def test_every_emr_task_says_whether_it_defers(dag: DAG) -> None:
     assert deferrable == {
         "create_cluster": False,
         "wait_for_cluster": False,
-        "add_export_model": False,
-        "wait_for_export_model": True,
-        "add_extract_features": False,
-        "wait_for_extract_features": True,
-        "add_reduce_dimensions": False,
-        "wait_for_reduce_dimensions": True,
+        "export_model": False,  # the operator's own way to defer, not the provider's
+        "extract_features": False,
+        "reduce_dimensions": False,
+        "wait_for_outputs": False,
         "terminate_cluster": True,
     }
 
@@ -124,7 +135,7 @@ def test_no_run_timeout(dag: DAG) -> None:
 
 def test_the_docstring_is_the_page_in_the_ui(dag: DAG) -> None:
     assert dag.doc_md is not None
-    for task_id in ("find_new_images", "deploy_artifacts", "check_outputs", "publish", "terminate_cluster"):
+    for task_id in dag.task_ids:
         assert f"`{task_id}`" in dag.doc_md
 
 

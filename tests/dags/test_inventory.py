@@ -5,23 +5,26 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
-from fruit_features import datasets, inventory, outputs
-from fruit_features.config import RunConfig
 
-WEIGHTS = inventory.HDF5_SIGNATURE + b"weights"
+from fruit_features import datasets, inventory, model, objects, publishing
+from fruit_features.layout import Location
+from fruit_features.run import Plan, Run
+
+WEIGHTS = model.HDF5_SIGNATURE + b"weights"
 MODEL_ID = f"mobilenetv2-{hashlib.sha256(WEIGHTS).hexdigest()[:16]}-224-v1"
-Build = Callable[..., RunConfig]
+Build = Callable[..., Run]
 
 
 @pytest.fixture
-def run(hook: S3Hook, config: Build) -> Build:
-    """Configurations with weights that exist."""
+def build(hook: S3Hook, make_run: Build) -> Build:
+    """Build runs with weights that exist."""
     hook.load_bytes(WEIGHTS, "weights/w.h5", "fruits")
-    return lambda **params: config(**{"weights": "s3://fruits/weights/w.h5", **params})
+    return lambda **params: make_run(**{"weights": "s3://fruits/weights/w.h5", **params})
 
 
 def put_images(hook: S3Hook, *keys: str, content: bytes = b"image") -> None:
@@ -48,24 +51,23 @@ def extracted(hook: S3Hook, folder: str, paths: list[str], *, model_id: str = MO
         }
         for path in paths
     ]
-    _write(hook, f"features/{folder}", pa.Table.from_pylist(rows, datasets.FEATURES), finished)
+    _write(hook, f"features/{folder}", pa.Table.from_pylist(rows, datasets.FEATURES), finished=finished)
 
 
-def rejected(hook: S3Hook, folder: str, path: str, reason: str) -> None:
+def rejected(hook: S3Hook, folder: str, path: str, reason: str, *, finished: bool = True) -> None:
     row = {"path": path, "label": "L", "etag": etag(), "size": 5, "reason": reason, "detail": ""}
-    _write(hook, f"rejects/{folder}", pa.Table.from_pylist([row], datasets.REJECTS), True)
+    _write(hook, f"rejects/{folder}", pa.Table.from_pylist([row], datasets.REJECTS), finished=finished)
 
 
-def _write(hook: S3Hook, folder: str, table: pa.Table, finished: bool) -> None:
-    datasets.write(datasets.filesystem(hook), "fruits", f"{folder}/part-0.parquet", table)
+def _write(hook: S3Hook, folder: str, table: pa.Table, *, finished: bool) -> None:
+    datasets.write(datasets.filesystem(hook), Location("fruits", folder) / "part-0.parquet", table)
     if finished:
         hook.load_bytes(b"", f"{folder}/_SUCCESS", "fruits")
 
 
-def written(hook: S3Hook, key: str) -> list[dict[str, Any]]:
-    table = datasets.dataset(
-        datasets.filesystem(hook), "fruits", [key.rsplit("/", 1)[0]], datasets.INVENTORY
-    ).to_table()
+def written(hook: S3Hook, where: Location) -> list[dict[str, Any]]:
+    table = datasets.read(datasets.filesystem(hook), where, datasets.INVENTORY.names)
+    assert table.schema.equals(datasets.INVENTORY)
     return table.to_pylist()
 
 
@@ -78,28 +80,27 @@ NAMES = [
 ]
 
 
-def test_inventory_takes_names_as_they_are(hook: S3Hook, run: Build) -> None:
+def test_inventory_takes_names_as_they_are(hook: S3Hook, build: Build) -> None:
     put_images(hook, *NAMES)
-    config = run()
+    run = build()
 
-    found = inventory.find_new(hook, config)
+    found = inventory.find_new(hook, run)
 
-    rows = {row["path"]: row for row in written(hook, config.inventory_key)}
+    rows = {row["path"]: row for row in written(hook, run.layout.inventory)}
     assert sorted(rows) == sorted(f"s3://fruits/images/{name}" for name in NAMES)
     assert {row["label"] for row in rows.values()} == {"Apple Pink Lady", "Açaí", "Kiwi = 2", "Pear", "er"}
     first = rows[f"s3://fruits/images/{NAMES[0]}"]
     assert (first["etag"], first["size"], first["last_modified"].tzname()) == (etag(), 5, "UTC")
-    assert (found["images"], found["new"], found["work"], found["model_id"]) == (5, 5, True, MODEL_ID)
-    assert written(hook, config.manifest_key) == written(hook, config.inventory_key)
+    assert (found.images, found.new, found.needs_cluster, found.model_id) == (5, 5, True, MODEL_ID)
+    assert written(hook, run.layout.manifest) == written(hook, run.layout.inventory)
 
 
-def test_only_what_no_run_has_done_is_new(hook: S3Hook, run: Build) -> None:
+def test_only_what_no_run_has_done_is_new(hook: S3Hook, build: Build) -> None:
     put_images(
         hook,
         "A/done.jpg",
         "A/bad.jpg",
         "A/unlucky.jpg",
-        "A/unfinished.jpg",
         "A/other model.jpg",
         "A/new.jpg",
         "A/locked.jpg",
@@ -111,134 +112,172 @@ def test_only_what_no_run_has_done_is_new(hook: S3Hook, run: Build) -> None:
     rejected(hook, "run=2", path("unlucky"), "read_timeout")
     for run_number in (5, 6, 7):  # three times is no bad luck
         rejected(hook, f"run={run_number}", path("locked"), "access_denied")
-    extracted(hook, "run=2", [path("unfinished")], finished=False)
     extracted(hook, "run=3", [path("other model")], model_id="mobilenetv2-other-224-v1")
-    config = run()
+    run = build()
 
-    found = inventory.find_new(hook, config)
+    found = inventory.find_new(hook, run)
 
-    new = [row["path"] for row in written(hook, config.manifest_key)]
-    assert new == [path(name) for name in ("changed", "new", "other model", "unfinished", "unlucky")]
-    assert (found["images"], found["new"]) == (8, 5)
+    new = [row["path"] for row in written(hook, run.layout.manifest)]
+    assert new == [path(name) for name in ("changed", "new", "other model", "unlucky")]
+    assert (found.images, found.new) == (7, 4)
 
 
-def test_a_cleared_run_does_its_own_work_again(hook: S3Hook, run: Build) -> None:
+def test_what_a_lost_run_has_done_is_not_done_again(hook: S3Hook, build: Build) -> None:
+    put_images(hook, "A/done.jpg", "A/rest.jpg", "A/rejected.jpg", "A/refused.jpg")
+    path = "s3://fruits/images/A/{}.jpg".format
+    extracted(hook, "run=1", [path("done")], finished=False)
+    rejected(hook, "run=1", path("rejected"), "truncated", finished=False)
+    for number in (2, 3, 4):  # runs that failed, of an outage, say, are no tries
+        rejected(hook, f"run={number}", path("refused"), "access_denied", finished=False)
+    run = build()
+
+    found = inventory.find_new(hook, run)
+
+    new = [row["path"] for row in written(hook, run.layout.manifest)]
+    assert new == [path("refused"), path("rejected"), path("rest")]
+    assert (found.images, found.new) == (4, 3)
+
+
+def test_files_that_are_no_features_are_named_and_break_nothing(
+    hook: S3Hook, build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_images(hook, "A/1.jpg", "A/2.jpg")
+    extracted(hook, "run=1", ["s3://fruits/images/A/1.jpg"])
+    whole = hook.get_key("features/run=1/part-0.parquet", "fruits").get()["Body"].read()
+    hook.load_bytes(whole[:-20], "features/run=1/part-1.parquet", "fruits")
+    hook.load_bytes(b"", "features/run=2/part-0.parquet", "fruits")
+    hook.load_bytes(b"Dear reader", "features/run=2/notes.txt", "fruits")
+    hook.load_bytes(b"Dear reader", "features/readme.txt", "fruits")
+    _write(hook, "features/run=3", datasets.REJECTS.empty_table(), finished=True)
+
+    assert inventory.find_new(hook, build()).new == 1
+    for name in ("run=1/part-1.parquet", "run=2/part-0.parquet", "run=3/part-0.parquet"):
+        assert f"s3://fruits/features/{name} does not count as features" in caplog.text
+    assert "wrong columns: model_id, width, height, features" in caplog.text
+
+
+def test_tasks_find_their_rows_of_the_manifest_in_small_groups(hook: S3Hook, build: Build) -> None:
+    table = pa.table({"path": pa.array([""] * 40_000)})
+    where = Location("fruits", "table.parquet")
+    datasets.write(datasets.filesystem(hook), where, table)
+    found = pq.ParquetFile(datasets.filesystem(hook).open_input_file(where.path)).metadata
+
+    assert [found.row_group(number).num_rows for number in range(3)] == [16_384, 16_384, 7_232]
+
+
+def test_a_cleared_run_does_its_own_work_again(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
-    config = run()
-    extracted(hook, f"run={config.run}", ["s3://fruits/images/A/1.jpg"])
+    run = build()
+    extracted(hook, f"run={run.name}", ["s3://fruits/images/A/1.jpg"])
 
-    assert inventory.find_new(hook, config)["new"] == 1
+    assert inventory.find_new(hook, run).new == 1
 
 
-def test_a_thousand_and_more_images_are_all_listed(hook: S3Hook, run: Build) -> None:
+def test_a_thousand_and_more_images_are_all_listed(hook: S3Hook, build: Build) -> None:
     put_images(hook, *(f"A/{number:04}.jpg" for number in range(1203)))  # S3 lists 1000 at a time
 
-    assert inventory.find_new(hook, run())["images"] == 1203
+    assert inventory.find_new(hook, build()).images == 1203
 
 
-def test_without_news_there_is_no_work(hook: S3Hook, run: Build) -> None:
+def test_without_news_there_is_no_work(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
     extracted(hook, "run=1", ["s3://fruits/images/A/1.jpg"])
-    config = run()
-    publish(hook, config)
+    run = build()
+    publish(hook, run)
 
-    assert inventory.find_new(hook, config) == {
-        "images": 1,
-        "new": 0,
-        "model_id": MODEL_ID,
-        "pca_model": None,
-        "work": False,
-    }
+    assert inventory.find_new(hook, run) == Plan(
+        images=1, new=0, model_id=MODEL_ID, model_exported=False, pca_model=None, needs_cluster=False
+    )
 
 
 @pytest.mark.parametrize("change", ["an image was deleted", "the asked variance changed", "nothing was published yet"])
-def test_results_that_do_not_show_the_present_are_work_too(hook: S3Hook, run: Build, change: str) -> None:
+def test_results_that_do_not_show_the_present_are_work_too(hook: S3Hook, build: Build, change: str) -> None:
     put_images(hook, "A/1.jpg", "A/2.jpg")
     extracted(hook, "run=1", ["s3://fruits/images/A/1.jpg", "s3://fruits/images/A/2.jpg"])
-    config = run()
+    run = build()
     if change != "nothing was published yet":
-        publish(hook, config)
+        publish(hook, run)
     if change == "an image was deleted":
         hook.delete_objects("fruits", "images/A/2.jpg")
     if change == "the asked variance changed":
-        config = run(variance=0.9)
+        run = build(variance=0.9)
 
-    found = inventory.find_new(hook, config)
+    found = inventory.find_new(hook, run)
 
-    assert (found["new"], found["work"]) == (0, True)
+    assert (found.new, found.needs_cluster) == (0, True)
 
 
-def test_the_space_is_kept_when_asked(hook: S3Hook, run: Build) -> None:
+def test_the_space_is_kept_when_asked(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
-    publish(hook, run())
+    publish(hook, build())
 
-    assert inventory.find_new(hook, run(refit=True))["pca_model"] is None
-    assert inventory.find_new(hook, run(refit=False))["pca_model"] == "s3://fruits/results/run=1/model"
-
-
-def publish(hook: S3Hook, config: RunConfig) -> None:
-    """What publish would write for the images that are there now."""
-    table = inventory.inventory_table(config, inventory.list_images(hook, config))
-    fingerprint = inventory.fingerprint(config, table, MODEL_ID)
-    outputs.publish(hook, config, {"fingerprint": fingerprint, "pca_model": "s3://fruits/results/run=1/model"})
+    assert inventory.find_new(hook, build(refit=True)).pca_model is None
+    assert inventory.find_new(hook, build(refit=False)).pca_model == "s3://fruits/results/run=1/model"
 
 
-def test_files_that_desktops_leave_behind_are_no_images(hook: S3Hook, run: Build) -> None:
+def publish(hook: S3Hook, run: Run) -> None:
+    """Publish what a run on the images that are there now would."""
+    table = inventory.inventory_table(run, inventory.list_images(hook, run))
+    fingerprint = publishing.fingerprint(run, table, MODEL_ID)
+    publishing.publish(hook, run, {"fingerprint": fingerprint, "pca_model": "s3://fruits/results/run=1/model"})
+
+
+def test_files_that_desktops_leave_behind_are_no_images(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg", "A/.DS_Store", "A/Thumbs.db", "A/_SUCCESS")
     put_images(hook, "A/_DSC1234.jpg", "A/_MG_0001.JPG")  # cameras name photographs so
     hook.load_bytes(b"", "images/A/", "fruits")  # the console makes such an object for "new folder"
 
-    assert inventory.find_new(hook, run())["images"] == 3
+    assert inventory.find_new(hook, build()).images == 3
 
 
-def test_a_missing_bucket_is_named(hook: S3Hook, run: Build) -> None:
+def test_a_missing_bucket_is_named(hook: S3Hook, build: Build) -> None:
     with pytest.raises(AirflowFailException, match=r"^bucket 'no-such-bucket' does not exist: create it in eu-west-3"):
-        inventory.find_new(hook, run(bucket="no-such-bucket"))
+        inventory.find_new(hook, build(bucket="no-such-bucket"))
 
 
-def test_no_images_is_an_error_that_names_the_prefix(hook: S3Hook, run: Build) -> None:
+def test_no_images_is_an_error_that_names_the_prefix(hook: S3Hook, build: Build) -> None:
     with pytest.raises(AirflowFailException, match=r"^no images under s3://fruits/images/: upload them"):
-        inventory.find_new(hook, run())
+        inventory.find_new(hook, build())
 
 
-def test_an_image_without_variety_folder_is_named(hook: S3Hook, run: Build) -> None:
+def test_an_image_without_variety_folder_is_named(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg", "stray.jpg")
 
     with pytest.raises(AirflowFailException, match=r"^1 image\(s\) under .* e\.g\. 'images/stray\.jpg'"):
-        inventory.find_new(hook, run())
+        inventory.find_new(hook, build())
 
 
-def test_a_folder_without_a_name_is_no_variety(hook: S3Hook, run: Build) -> None:
+def test_a_folder_without_a_name_is_no_variety(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg", "/2.jpg")
 
     with pytest.raises(AirflowFailException, match=r"^1 image\(s\) under .* e\.g\. 'images//2\.jpg'"):
-        inventory.find_new(hook, run())
+        inventory.find_new(hook, build())
 
 
-def test_a_bucket_elsewhere_is_named(hook: S3Hook, run: Build) -> None:
+def test_a_bucket_elsewhere_is_named(hook: S3Hook, build: Build) -> None:
     with pytest.raises(
         AirflowFailException, match=r"^bucket 'fruits' is in eu-west-3, the cluster would be in us-west-2"
     ):
-        inventory.find_new(hook, run(region="us-west-2"))
+        inventory.find_new(hook, build(region="us-west-2"))
 
 
-def test_a_published_run_is_not_overwritten(hook: S3Hook, run: Build) -> None:
+def test_a_published_run_is_not_overwritten(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
-    config = run()
-    outputs.publish(hook, config, {"run": config.run})
+    run = build()
+    publishing.publish(hook, run, {"run": run.name})
 
     with pytest.raises(AirflowFailException, match=r"is published: clearing it would overwrite it; trigger a new run$"):
-        inventory.find_new(hook, config)
+        inventory.find_new(hook, run)
 
 
-def test_the_space_of_another_network_cannot_be_kept(hook: S3Hook, run: Build) -> None:
+def test_the_space_of_another_network_cannot_be_kept(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
-    outputs.publish(hook, run(), {"run": "earlier", "model_id": "mobilenetv2-other-224-v1"})
+    publishing.publish(hook, build(), {"run": "earlier", "model_id": "mobilenetv2-other-224-v1"})
 
     with pytest.raises(
         AirflowFailException, match=r"^refit is off, but the published space is of the network mobilenetv2-other"
     ):
-        inventory.find_new(hook, run(refit=False))
+        inventory.find_new(hook, build(refit=False))
 
 
 @pytest.mark.parametrize(
@@ -249,9 +288,9 @@ def test_the_space_of_another_network_cannot_be_kept(hook: S3Hook, run: Build) -
         ("GetObject", r"^weights s3://fruits/weights/w\.h5 are refused to Airflow's credentials"),
     ],
 )
-def test_what_is_refused_is_named(hook: S3Hook, run: Build, operation: str, message: str) -> None:
+def test_what_is_refused_is_named(hook: S3Hook, build: Build, operation: str, message: str) -> None:
     put_images(hook, "A/1.jpg")
-    config = run()
+    run = build()
 
     def refuse(**_: Any) -> None:  # what botocore makes of an answer with status 403
         response = {"Error": {"Code": "403", "Message": "Forbidden"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
@@ -259,26 +298,40 @@ def test_what_is_refused_is_named(hook: S3Hook, run: Build, operation: str, mess
 
     hook.get_conn().meta.events.register(f"before-parameter-build.s3.{operation}", refuse)
     with pytest.raises(AirflowFailException, match=message):
-        inventory.find_new(hook, config)
+        inventory.find_new(hook, run)
 
 
-def test_missing_weights_are_named(hook: S3Hook, run: Build) -> None:
+def test_missing_weights_are_named(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
     with pytest.raises(AirflowFailException, match=r"^weights s3://fruits/weights/none\.h5 do not exist"):
-        inventory.find_new(hook, run(weights="s3://fruits/weights/none.h5"))
+        inventory.find_new(hook, build(weights="s3://fruits/weights/none.h5"))
 
 
-def test_weights_that_are_not_hdf5_are_named(hook: S3Hook, run: Build) -> None:
+def test_weights_that_are_not_hdf5_are_named(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
     hook.load_string("<html>404</html>", "weights/page.h5", "fruits")
 
     with pytest.raises(AirflowFailException, match=r"^weights s3://fruits/weights/page\.h5 are not an HDF5 file"):
-        inventory.find_new(hook, run(weights="s3://fruits/weights/page.h5"))
+        inventory.find_new(hook, build(weights="s3://fruits/weights/page.h5"))
 
 
-def test_the_id_of_imagenet_weights_comes_from_their_first_export(hook: S3Hook, run: Build) -> None:
-    config = run(weights="imagenet")
-    assert inventory.network_id(hook, config) is None
+def test_the_id_of_imagenet_weights_comes_from_their_first_export(hook: S3Hook, make_run: Build) -> None:
+    run = make_run(weights="imagenet")
+    assert model.model_id(hook, run) is None
 
     hook.load_string('{"model_id": "mobilenetv2-aa-224-v1"}', "models/imagenet-224-v1.json", "fruits")
-    assert inventory.network_id(hook, config) == "mobilenetv2-aa-224-v1"
+    assert model.model_id(hook, run) == "mobilenetv2-aa-224-v1"
+
+
+def test_a_model_that_is_there_is_pointed_to(hook: S3Hook, build: Build) -> None:
+    put_images(hook, "A/1.jpg")
+    run = build()
+    assert not inventory.find_new(hook, run).model_exported
+    assert not objects.exists(hook, run.layout.model_pointer)
+
+    hook.load_bytes(b"a model", f"models/{MODEL_ID}/model.tflite", "fruits")
+    assert inventory.find_new(hook, run).model_exported
+    assert objects.read_json(hook, run.layout.model_pointer) == {
+        "model_id": MODEL_ID,
+        "uri": f"s3://fruits/models/{MODEL_ID}/model.tflite",
+    }

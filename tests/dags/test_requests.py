@@ -6,10 +6,11 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore.validate import validate_parameters
-from fruit_features.cluster import job_flow_request
-from fruit_features.config import RunConfig
-from fruit_features.steps import export_model_step, extract_features_step, reduce_dimensions_step
 
+from fruit_features.cluster import job_flow_request
+from fruit_features.requests import emr_requests
+from fruit_features.run import Plan, Run
+from fruit_features.steps import export_model_step, extract_features_step, reduce_dimensions_step
 from tests.dags.conftest import RUN
 
 ARTIFACTS = {
@@ -25,7 +26,13 @@ ARTIFACTS = {
     )
 }
 MODEL_ID = "mobilenetv2-0011223344556677-224-v1"
-Build = Callable[..., RunConfig]
+Build = Callable[..., Run]
+
+
+def plan(**changes: Any) -> Plan:
+    """A plan to extract one image with a network that was never exported."""
+    rest = {"new": 1, "model_id": None, "model_exported": False, "pca_model": None, "needs_cluster": True}
+    return Plan(**{"images": 1, **rest, **changes})
 
 
 def valid(operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -35,8 +42,8 @@ def valid(operation: str, request: dict[str, Any]) -> dict[str, Any]:
     return request
 
 
-def test_the_default_cluster_is_the_original_one_on_the_current_release(config: Build) -> None:
-    request = valid("RunJobFlow", job_flow_request(config(), ARTIFACTS))
+def test_the_default_cluster_is_the_original_one_on_the_current_release(make_run: Build) -> None:
+    request = valid("RunJobFlow", job_flow_request(make_run(), ARTIFACTS))
 
     assert request["ReleaseLabel"] == "emr-7.13.0"
     assert [
@@ -47,16 +54,16 @@ def test_the_default_cluster_is_the_original_one_on_the_current_release(config: 
     assert request["Name"] == f"fruit-features fruits/ {RUN}"
 
 
-def test_the_cluster_ends_itself_when_idle_but_not_between_steps(config: Build) -> None:
-    request = valid("RunJobFlow", job_flow_request(config(idle_timeout_minutes=20), ARTIFACTS))
+def test_the_cluster_ends_itself_when_idle_but_not_between_steps(make_run: Build) -> None:
+    request = valid("RunJobFlow", job_flow_request(make_run(idle_timeout_minutes=20), ARTIFACTS))
 
     assert request["AutoTerminationPolicy"] == {"IdleTimeout": 1200}
     assert request["Instances"]["KeepJobFlowAliveWhenNoSteps"] is True
     assert request["Instances"]["TerminationProtected"] is False
 
 
-def test_python_is_the_one_that_the_bootstrap_script_makes(config: Build) -> None:
-    request = valid("RunJobFlow", job_flow_request(config(), ARTIFACTS))
+def test_python_is_the_one_that_the_bootstrap_script_makes(make_run: Build) -> None:
+    request = valid("RunJobFlow", job_flow_request(make_run(), ARTIFACTS))
     (spark_env,) = [one for one in request["Configurations"] if one["Classification"] == "spark-env"]
 
     assert spark_env["Configurations"] == [
@@ -70,8 +77,8 @@ def test_python_is_the_one_that_the_bootstrap_script_makes(config: Build) -> Non
     ]
 
 
-def test_every_param_of_the_cluster_reaches_the_request(config: Build) -> None:
-    chosen = config(
+def test_every_param_of_the_cluster_reaches_the_request(make_run: Build) -> None:
+    chosen = make_run(
         release_label="emr-7.12.0",
         applications=["Hadoop", "Spark", "JupyterHub"],
         primary_instance_type="m6i.xlarge",
@@ -101,8 +108,8 @@ def test_every_param_of_the_cluster_reaches_the_request(config: Build) -> None:
     assert (defaults["spark.executor.memory"], defaults["spark.speculation"]) == ("6g", "false")
 
 
-def test_absent_choices_are_left_out_of_the_request(config: Build) -> None:
-    request = valid("RunJobFlow", job_flow_request(config(), ARTIFACTS))
+def test_absent_choices_are_left_out_of_the_request(make_run: Build) -> None:
+    request = valid("RunJobFlow", job_flow_request(make_run(), ARTIFACTS))
 
     assert "Ec2KeyName" not in request["Instances"]
     assert "Ec2SubnetId" not in request["Instances"]
@@ -114,8 +121,8 @@ def arguments_of(step: dict[str, Any]) -> list[str]:
     return step["HadoopJarStep"]["Args"]
 
 
-def test_export_model_step(config: Build) -> None:
-    arguments = arguments_of(export_model_step(config(weights="s3://w/m.h5"), ARTIFACTS, {"model_id": MODEL_ID}))
+def test_export_model_step(make_run: Build) -> None:
+    arguments = arguments_of(export_model_step(make_run(weights="s3://w/m.h5"), ARTIFACTS, plan(model_id=MODEL_ID)))
 
     assert arguments == [
         *("spark-submit", "--deploy-mode", "client"),
@@ -127,13 +134,13 @@ def test_export_model_step(config: Build) -> None:
     ]
 
 
-def test_export_model_step_before_the_id_of_imagenet_weights_is_known(config: Build) -> None:
-    assert "--model-id" not in arguments_of(export_model_step(config(), ARTIFACTS, {"model_id": None}))
+def test_export_model_step_before_the_id_of_imagenet_weights_is_known(make_run: Build) -> None:
+    assert "--model-id" not in arguments_of(export_model_step(make_run(), ARTIFACTS, plan()))
 
 
-def test_extract_features_step(config: Build) -> None:
+def test_extract_features_step(make_run: Build) -> None:
     arguments = arguments_of(
-        extract_features_step(config(output_prefix="/a/b/", max_reject_share=0.2), ARTIFACTS, {"images": 77})
+        extract_features_step(make_run(output_prefix="/a/b/", max_reject_share=0.2), ARTIFACTS, plan(images=77))
     )
 
     assert arguments[6:] == [
@@ -141,7 +148,6 @@ def test_extract_features_step(config: Build) -> None:
         *("--model", f"s3://fruits/a/b/runs/{RUN}/model.json"),
         *("--features", f"s3://fruits/a/b/features/run={RUN}"),
         *("--rejects", f"s3://fruits/a/b/rejects/run={RUN}"),
-        *("--staging", f"s3://fruits/a/b/runs/{RUN}/staging"),
         *("--progress", f"s3://fruits/a/b/runs/{RUN}/progress.json"),
         *("--max-reject-share", "0.2"),
         *("--total-images", "77"),
@@ -150,16 +156,16 @@ def test_extract_features_step(config: Build) -> None:
 
 @pytest.mark.parametrize(
     ("pca_model", "end"),
-    [(None, []), ("s3://fruits/results/run=x/model", ["--model", "s3://fruits/results/run=x/model"])],
+    [(None, []), ("s3://fruits/results/run=x/model", ["--pca-model", "s3://fruits/results/run=x/model"])],
 )
-def test_reduce_dimensions_step(config: Build, pca_model: str | None, end: list[str]) -> None:
-    arguments = arguments_of(reduce_dimensions_step(config(variance=0.95), ARTIFACTS, {"pca_model": pca_model}))
+def test_reduce_dimensions_step(make_run: Build, pca_model: str | None, end: list[str]) -> None:
+    arguments = arguments_of(reduce_dimensions_step(make_run(variance=0.95), ARTIFACTS, plan(pca_model=pca_model)))
 
     assert arguments[6:] == [
         *("--inventory", f"s3://fruits/runs/{RUN}/inventory/inventory.parquet"),
         *("--features", "s3://fruits/features"),
         *("--rejects", "s3://fruits/rejects"),
-        *("--network", f"s3://fruits/runs/{RUN}/model.json"),
+        *("--model", f"s3://fruits/runs/{RUN}/model.json"),
         *("--output", f"s3://fruits/results/run={RUN}"),
         *("--variance", "0.95"),
         *("--run", RUN),
@@ -167,5 +173,23 @@ def test_reduce_dimensions_step(config: Build, pca_model: str | None, end: list[
     ]
 
 
-def test_a_failed_step_leaves_the_cluster_to_the_teardown(config: Build) -> None:
-    assert extract_features_step(config(), ARTIFACTS, {"images": 1})["ActionOnFailure"] == "CONTINUE"
+def test_a_failed_step_leaves_the_cluster_to_the_teardown(make_run: Build) -> None:
+    assert extract_features_step(make_run(), ARTIFACTS, plan())["ActionOnFailure"] == "CONTINUE"
+
+
+def test_a_model_that_is_exported_needs_no_step(make_run: Build) -> None:
+    assert export_model_step(make_run(), ARTIFACTS, plan(model_id=MODEL_ID, model_exported=True)) is None
+
+
+def test_every_task_that_asks_something_of_emr_finds_its_request(make_run: Build) -> None:
+    requests = emr_requests(make_run(), plan(model_id=MODEL_ID, model_exported=True), ARTIFACTS)
+
+    assert requests["create_cluster"] == job_flow_request(make_run(), ARTIFACTS)
+    assert requests["export_model"] == {}
+    assert requests["extract_features"]["Name"] == "extract_features"
+    assert requests["progress_uri"] == f"s3://fruits/runs/{RUN}/progress.json"
+    assert requests["outputs"] == [
+        f"s3://fruits/features/run={RUN}/_SUCCESS",
+        f"s3://fruits/rejects/run={RUN}/_SUCCESS",
+        f"s3://fruits/results/run={RUN}/pca/_SUCCESS",
+    ]

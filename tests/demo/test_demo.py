@@ -1,11 +1,11 @@
-"""What `make demo` reads and shows. That it works as a whole is shown by tests/dags/test_end_to_end.py and by running it."""
+"""What `make demo` reads and prints; tests/dags/test_end_to_end.py runs the whole pipeline in the same way."""
 
 from pathlib import Path
 
 import pytest
 
-from demo.__main__ import Screen, follow
-from demo.stage import DemoError, image_files
+from demo.__main__ import Console, follow
+from demo.bucket import DemoError, image_files
 
 
 def make(folder: Path, *names: str) -> None:
@@ -30,15 +30,15 @@ def test_folders_of_single_varieties(tmp_path: Path) -> None:
     assert keys(f"{tmp_path}/Apple:{tmp_path}/Pear Abate") == ["Apple/1.jpg", "Pear Abate/2.jpg"]
 
 
-def test_two_images_of_one_name_are_named(tmp_path: Path) -> None:
+def test_colliding_keys_raise(tmp_path: Path) -> None:
     make(tmp_path, "Training/Apple/1.jpg", "Test/Apple/1.jpg")
 
     with pytest.raises(DemoError, match=r"Training/Apple/1\.jpg and .*Test/Apple/1\.jpg would overwrite each other"):
         image_files(f"{tmp_path}/Training:{tmp_path}/Test")
 
 
-def test_a_stray_image_among_varieties_stays_one(tmp_path: Path) -> None:
-    make(tmp_path, "Apple/1.jpg", "stray.jpg")  # find_new_images is to name it
+def test_image_beside_the_variety_folders_keeps_its_key(tmp_path: Path) -> None:
+    make(tmp_path, "Apple/1.jpg", "stray.jpg")  # find_new_images reports it
 
     assert keys(str(tmp_path)) == ["Apple/1.jpg", "stray.jpg"]
 
@@ -46,7 +46,7 @@ def test_a_stray_image_among_varieties_stays_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"), [("nowhere", "there is no such folder"), ("empty", "the folder is empty")]
 )
-def test_a_folder_without_images_is_named(tmp_path: Path, name: str, message: str) -> None:
+def test_missing_or_empty_folder_raises(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
 
     with pytest.raises(DemoError, match=f"IMAGES={tmp_path}/{name}: {message}"):
@@ -58,13 +58,15 @@ LOG = """\
 2026-11-22T11:17:11.3Z [info     ] 354 images under images/, 354 of them new [airflow.task.hooks] loc=inventory.py:1
 2026-11-22T11:17:12.3Z [info     ] [DAG TEST] starting task_id=wait_for_cluster map_index=-1 [airflow.sdk.definitions.dag] loc=d
 2026-11-22T11:17:13.3Z [info     ] [DAG TEST] starting task_id=wait_for_cluster map_index=-1 [airflow.sdk.definitions.dag] loc=d
-2026-11-22T11:17:14.3Z [info     ] extract_features: 5 of 9 images, 0 rejects [emr_step_sensor.EmrStepTrigger] loc=e
+2026-11-22T11:17:14.3Z [info     ] extract_features: 5 of 9 images, 0 rejects [emr_triggers.EmrStepTrigger] loc=e
 airflow.sdk.exceptions.AirflowFailException: step extract_features (s-1) is FAILED: error: no disk
 """
 
 
-def test_a_person_sees_each_task_once_progress_and_causes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failures = follow(LOG.splitlines(), tmp_path / "log", Screen())
+def test_follow_prints_tasks_once_and_progress_and_returns_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failures = follow(LOG.splitlines(), tmp_path / "log", Console())
 
     shown = [line.split(" s  ", 1)[1] for line in capsys.readouterr().out.splitlines()]
     assert shown == [

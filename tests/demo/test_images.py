@@ -1,4 +1,4 @@
-"""The drawn fruit is the same every time, and looks like fruit of several kinds."""
+"""The drawn images: deterministic, all different, of several varieties."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 from demo.images import VARIETIES, write_bad_images, write_images
 
 
-def test_the_same_bytes_every_time(tmp_path: Path) -> None:
+def test_images_are_deterministic(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         write_images(tmp_path / folder, 2)
     files = sorted((tmp_path / "one").rglob("*.jpg"))
@@ -18,7 +18,7 @@ def test_the_same_bytes_every_time(tmp_path: Path) -> None:
         assert file.read_bytes() == (tmp_path / "two" / file.relative_to(tmp_path / "one")).read_bytes()
 
 
-def test_at_least_five_varieties_of_100_by_100_pixels_all_different(tmp_path: Path) -> None:
+def test_images_are_distinct_100x100_and_of_at_least_five_varieties(tmp_path: Path) -> None:
     assert write_images(tmp_path, 3) == 3 * len(VARIETIES)
     images = {file.read_bytes() for file in tmp_path.rglob("*.jpg")}
 
@@ -27,7 +27,7 @@ def test_at_least_five_varieties_of_100_by_100_pixels_all_different(tmp_path: Pa
     assert {Image.open(file).size for file in tmp_path.rglob("*.jpg")} == {(100, 100)}
 
 
-def test_bad_files_are_bad(tmp_path: Path) -> None:
+def test_bad_files_cannot_be_decoded(tmp_path: Path) -> None:
     write_images(tmp_path, 1)
     good = set(tmp_path.rglob("*.jpg"))
     count = write_bad_images(tmp_path)

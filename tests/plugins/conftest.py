@@ -7,12 +7,18 @@ from unittest.mock import MagicMock
 import boto3
 import pytest
 
-from local_aws import LocalAws, Timing
+from local_emr import LocalEmr, Timing
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws(port=0, timing=Timing(starting=0.05, bootstrapping=0.05, terminating=0.05)) as endpoint:
+def timing() -> Timing:
+    """Seconds that clusters take; a test that looks at a state on the way parametrizes it."""
+    return Timing(starting=0.05, bootstrapping=0.05, terminating=0.05)
+
+
+@pytest.fixture
+def aws(timing: Timing, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEmr]:
+    with LocalEmr(port=0, timing=timing) as endpoint:
         for name, value in endpoint.environment().items():
             monkeypatch.setenv(name, value)
         endpoint.reset()  # buckets are shared by all endpoints of a process, and another may live on
@@ -24,14 +30,15 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
 
 
 @pytest.fixture
-def emr(aws: LocalAws) -> Any:
+def emr(aws: LocalEmr) -> Any:
     return boto3.client("emr")
 
 
 @pytest.fixture
 def context() -> dict[str, Any]:
     """What an operator needs of a task's context: somewhere to push its links."""
-    return {"ti": MagicMock(name="task instance")}
+    ti = MagicMock(name="task instance", try_number=1, max_tries=0)
+    return {"ti": ti, "run_id": "run-1"}
 
 
 @pytest.fixture

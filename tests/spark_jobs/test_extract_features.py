@@ -14,20 +14,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from pyarrow import parquet
 from pyspark.sql import SparkSession
 
+from sample_data import list_file, write_manifest
 from spark_jobs import extract_features, schemas
-from spark_jobs.reading import Source
-from spark_jobs.rejects import Reason
-from spark_jobs.sessions import JobError
+from spark_jobs.errors import JobError
+from spark_jobs.extraction import chunks
+from spark_jobs.extraction.reading import ManifestRow
+from spark_jobs.extraction.rejects import Reason
+from tests.conftest import PROJECT
 
-from .conftest import Manifests
-
-REPOSITORY = Path(__file__).parents[2]
-Lister = Callable[[Path], Source]
 Run = Callable[..., None]
 
 
@@ -45,7 +44,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(spark: SparkSession, tmp_path: Path, model_pointer: Path) -> Run:
-    def run(manifest: str, *options: str, to: Path = tmp_path) -> None:
+    def run(manifest: str | Path, *options: str, to: Path = tmp_path) -> None:
         extract_features.main(
             [
                 *(f"--manifest={manifest}", f"--model={model_pointer}", *options),
@@ -56,10 +55,10 @@ def run(spark: SparkSession, tmp_path: Path, model_pointer: Path) -> Run:
     return run
 
 
-def table(folder: Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    """The rows of an output, which must be complete and hold exactly the contract's columns."""
-    assert (folder / "_SUCCESS").exists()
-    content = parquet.read_table(folder)
+def table(folder: Path, schema: pa.Schema, *, finished: bool = True) -> list[dict[str, Any]]:
+    """The rows of an output, which must hold exactly the contract's columns."""
+    assert (folder / "_SUCCESS").exists() == finished
+    content = pq.read_table(folder)
     assert content.schema.names == schema.names
     assert [field.type for field in content.schema] == [field.type for field in schema]
     return content.to_pylist()
@@ -69,9 +68,7 @@ def data_files(folder: Path) -> list[str]:
     return [file.name for file in folder.glob("[!._]*")]
 
 
-def test_every_image_is_in_features(
-    run: Run, tmp_path: Path, images: Path, write_manifest: Manifests, list_file: Lister, model_pointer: Path
-) -> None:
+def test_every_image_is_in_features(run: Run, tmp_path: Path, images: Path, model_pointer: Path) -> None:
     sources = [list_file(file) for file in sorted(images.iterdir())]
     run(write_manifest(tmp_path / "manifest", sources))
     features, rejects = table(tmp_path / "features", schemas.FEATURES), table(tmp_path / "rejects", schemas.REJECTS)
@@ -91,7 +88,7 @@ def test_every_image_is_in_features(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "images", "manifest", "rejects"]
 
 
-def bad_images(folder: Path, list_file: Lister) -> Iterator[tuple[Source, Reason]]:
+def bad_images(folder: Path) -> Iterator[tuple[ManifestRow, Reason]]:
     """One image of each kind that cannot be used on a disk, as it was listed; test_reading_s3 has the rest."""
     good = (folder / "🥝 1%20.jpg").read_bytes()
     contents = {
@@ -110,11 +107,9 @@ def bad_images(folder: Path, list_file: Lister) -> Iterator[tuple[Source, Reason
     (folder / "changed.jpg").write_bytes(good + b"x")
 
 
-def test_every_other_image_is_in_rejects(
-    run: Run, tmp_path: Path, images: Path, write_manifest: Manifests, list_file: Lister
-) -> None:
+def test_every_other_image_is_in_rejects(run: Run, tmp_path: Path, images: Path) -> None:
     good = [list_file(file) for file in sorted(images.iterdir())]
-    bad = list(bad_images(images, list_file))
+    bad = list(bad_images(images))
     run(write_manifest(tmp_path / "manifest", [*(source for source, _ in bad), *good]), "--max-reject-share", "0.4")
     features, rejects = table(tmp_path / "features", schemas.FEATURES), table(tmp_path / "rejects", schemas.REJECTS)
 
@@ -125,9 +120,7 @@ def test_every_other_image_is_in_rejects(
     assert all(row["detail"] for row in rejects)
 
 
-def test_too_many_rejects_fail_the_job_after_its_outputs_are_written(
-    run: Run, tmp_path: Path, images: Path, write_manifest: Manifests, list_file: Lister
-) -> None:
+def test_too_many_rejects_fail_the_job_and_leave_its_outputs_unfinished(run: Run, tmp_path: Path, images: Path) -> None:
     for number in range(5):
         (images / f"{number}.txt").write_text("not an image")
     (images / "empty").touch()
@@ -140,38 +133,34 @@ def test_too_many_rejects_fail_the_job_after_its_outputs_are_written(
         f" not_an_image 5 (file://{images}/0.txt, file://{images}/1.txt, file://{images}/2.txt);"
         f" empty 1 (file://{images}/empty)"
     )
-    assert len(table(tmp_path / "features", schemas.FEATURES)) == 10
-    assert len(table(tmp_path / "rejects", schemas.REJECTS)) == 6
+    assert len(table(tmp_path / "features", schemas.FEATURES, finished=False)) == 10
+    assert len(table(tmp_path / "rejects", schemas.REJECTS, finished=False)) == 6
 
 
-def test_the_share_itself_is_allowed(
-    run: Run, tmp_path: Path, images: Path, write_manifest: Manifests, list_file: Lister
-) -> None:
+def test_the_share_itself_is_allowed(run: Run, tmp_path: Path, images: Path) -> None:
     sources = [list_file(file) for file in sorted(images.iterdir())][:3]
-    gone = Source(f"file://{images}/gone", "Kiwi", None, 10)
+    gone = ManifestRow(f"file://{images}/gone", "Kiwi", None, 10)
     run(write_manifest(tmp_path / "manifest", [*sources, gone]), "--max-reject-share", "0.25")
 
     assert len(table(tmp_path / "rejects", schemas.REJECTS)) == 1
 
 
-def test_no_usable_image_fails_whatever_share_is_allowed(run: Run, tmp_path: Path, write_manifest: Manifests) -> None:
-    gone = [Source(f"file://{tmp_path}/{number}", "Kiwi", None, 10) for number in range(2)]
+def test_no_usable_image_fails_whatever_share_is_allowed(run: Run, tmp_path: Path) -> None:
+    gone = [ManifestRow(f"file://{tmp_path}/{number}", "Kiwi", None, 10) for number in range(2)]
 
     with pytest.raises(JobError, match="2 of 2 images rejected, no image can be used: not_found 2"):
         run(write_manifest(tmp_path / "manifest", gone), "--max-reject-share", "1")
-    assert table(tmp_path / "features", schemas.FEATURES) == []
+    assert table(tmp_path / "features", schemas.FEATURES, finished=False) == []
 
 
-def test_an_empty_manifest_gives_empty_outputs(run: Run, tmp_path: Path, write_manifest: Manifests) -> None:
+def test_an_empty_manifest_gives_empty_outputs(run: Run, tmp_path: Path) -> None:
     run(write_manifest(tmp_path / "manifest", []))
 
     assert table(tmp_path / "features", schemas.FEATURES) == []
     assert table(tmp_path / "rejects", schemas.REJECTS) == []
 
 
-def test_a_second_run_replaces_the_first(
-    run: Run, tmp_path: Path, images: Path, write_manifest: Manifests, list_file: Lister
-) -> None:
+def test_a_second_run_replaces_the_first(run: Run, tmp_path: Path, images: Path) -> None:
     sources = [list_file(file) for file in sorted(images.iterdir())]
     run(write_manifest(tmp_path / "first", sources))
     run(write_manifest(tmp_path / "second", sources[:4]))
@@ -179,30 +168,56 @@ def test_a_second_run_replaces_the_first(
     assert len(table(tmp_path / "features", schemas.FEATURES)) == 4
 
 
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "IMAGES", (2, 2))
+
+
+def summary(caplog: pytest.LogCaptureFixture) -> str:
+    """What the last run said at its end."""
+    return [record.message for record in caplog.records if record.message.startswith("done")][-1]
+
+
 def test_tasks_share_the_images_and_progress_is_logged(
-    run: Run,
-    tmp_path: Path,
-    images: Path,
-    write_manifest: Manifests,
-    list_file: Lister,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    run: Run, tmp_path: Path, images: Path, small_chunks: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(extract_features, "IMAGES_PER_TASK", 2)
     sources = [list_file(file) for file in sorted(images.iterdir())]
     caplog.set_level(logging.INFO, "extract_features")
     run(write_manifest(tmp_path / "manifest", sources), "--progress", f"{tmp_path}/progress.json")
 
     assert len(table(tmp_path / "features", schemas.FEATURES)) == 10
-    assert len(data_files(tmp_path / "features")) == 1
-    [summary] = [record.message for record in caplog.records if record.message.startswith("done")]
-    assert summary.startswith("done images=10 features=10 rejects=0 seconds=")
+    assert len(data_files(tmp_path / "features")) == 5
+    assert summary(caplog).startswith("done images=10 features=10 rejects=0 reused=0 wall_seconds=")
     assert json.loads((tmp_path / "progress.json").read_text())["images"] == 10
+
+
+def test_a_repeated_job_computes_only_what_is_missing_and_ends_the_same(
+    run: Run, tmp_path: Path, images: Path, small_chunks: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a lost cluster: some chunks are there, no mark. Only the missing one's images may still be read."""
+    caplog.set_level(logging.INFO, "extract_features")
+    sources = [list_file(file) for file in sorted(images.iterdir())]
+    manifest = write_manifest(tmp_path / "manifest", sources)
+    run(manifest)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "features").iterdir()}
+    lost = sorted((tmp_path / "features").glob("part-*"))[1]
+    missing = pq.read_table(lost)["path"].to_pylist()
+    for name in (lost.name, "_SUCCESS"):
+        (tmp_path / "features" / name).unlink()
+    for source in sources:
+        if source.path not in missing:
+            Path(source.path.removeprefix("file://")).unlink()
+    run(manifest, "--progress", f"{tmp_path}/progress.json")
+
+    assert {file.name: file.read_bytes() for file in (tmp_path / "features").iterdir()} == before
+    assert summary(caplog).startswith("done images=10 features=10 rejects=0 reused=8 wall_seconds=")
+    assert json.loads((tmp_path / "progress.json").read_text())["images"] == 10
+    assert table(tmp_path / "rejects", schemas.REJECTS) == []
 
 
 def test_a_manifest_with_other_columns_is_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "manifest").mkdir()
-    parquet.write_table(pa.table({"path": ["a"], "size": ["7"]}), tmp_path / "manifest/part-0.parquet")
+    pq.write_table(pa.table({"path": ["a"], "size": ["7"]}), tmp_path / "manifest/part-0.parquet")
 
     with pytest.raises(
         JobError, match=r"manifest file://.*: wrong columns: label: .*size: expected bigint, found string"
@@ -218,7 +233,7 @@ def test_a_manifest_that_is_not_there(run: Run, tmp_path: Path) -> None:
 
 def test_tensorflow_is_never_imported_by_workers(spark: SparkSession, model_pointer: Path) -> None:
     def modules(_: object) -> Iterator[list[str]]:
-        from spark_jobs import extraction  # noqa: F401
+        import spark_jobs.extraction.worker  # noqa: F401
 
         yield [name for name in ("tensorflow", "keras") if name in sys.modules]
 
@@ -230,8 +245,6 @@ def test_features_are_those_of_keras(
     tmp_path: Path,
     real_images: Path,
     reference_features: Path,
-    write_manifest: Manifests,
-    list_file: Lister,
 ) -> None:
     with np.load(reference_features) as reference:
         expected = dict(zip(map(str, reference["names"]), reference["features"], strict=True))
@@ -259,25 +272,25 @@ def test_features_are_those_of_keras(
         assert row[1] == pytest.approx(second, abs=1e-4 if second == 0.672891 else 0.01)  # others: published cut off
 
 
-def test_spark_submit_on_a_cluster(
-    tmp_path: Path, images: Path, write_manifest: Manifests, list_file: Lister, model_pointer: Path
-) -> None:
+def test_spark_submit_on_a_cluster(tmp_path: Path, images: Path, model_pointer: Path) -> None:
     """Executors of their own, which get the jobs as --py-files; and the exit code of a run with rejects."""
     with zipfile.ZipFile(tmp_path / "jobs.zip", "w") as archive:
-        for file in (REPOSITORY / "spark_jobs").glob("*.py"):
-            archive.write(file, f"spark_jobs/{file.name}")
+        for file in (PROJECT / "spark_jobs").rglob("*.*"):
+            if "__pycache__" not in file.parts:
+                archive.write(file, file.relative_to(PROJECT))
     (images / "empty").touch()
     manifest = write_manifest(tmp_path / "manifest", [list_file(file) for file in sorted(images.iterdir())])
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SPARK_LOCAL_IP")}
     submit = [Path(sys.executable).parent / "spark-submit", "--master", "local-cluster[2,1,1024]"]
     submit += ["--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.driver.bindAddress=127.0.0.1"]
-    submit += ["--py-files", "jobs.zip", REPOSITORY / "spark_jobs/extract_features.py"]
+    submit += ["--py-files", "jobs.zip", PROJECT / "spark_jobs/extract_features.py"]
     result = subprocess.run(
         [*submit, "--manifest", manifest, "--model", model_pointer, "--features", "features", "--rejects", "rejects"],
         cwd=tmp_path,
         env=environment | {"PYSPARK_PYTHON": sys.executable},
         capture_output=True,
         text=True,
+        check=False,
     )
     # Under spark-submit, what Python writes to stderr comes out of stdout.
     errors = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
@@ -287,20 +300,6 @@ def test_spark_submit_on_a_cluster(
         "error: 1 of 11 images rejected, more than max_reject_share 0.05: empty 1 (file://" + f"{images}/empty)"
     ]
     assert "Traceback" not in result.stdout + result.stderr
-    assert len(table(tmp_path / "features", schemas.FEATURES)) == 10
-    assert Counter(row["reason"] for row in table(tmp_path / "rejects", schemas.REJECTS)) == {"empty": 1}
-
-
-@pytest.mark.parametrize(
-    ("images", "cores", "expected"),
-    [
-        (0, 2, 1),
-        (49, 2, 1),  # not worth two tasks
-        (316, 2, 2),  # both cores have work
-        (316, 64, 7),
-        (2_000, 2, 4),
-        (1_000_000, 8, 2_000),
-    ],
-)
-def test_tasks_fit_the_images_and_the_cores(images: int, cores: int, expected: int) -> None:
-    assert extract_features.tasks(images, cores) == expected
+    assert len(table(tmp_path / "features", schemas.FEATURES, finished=False)) == 10
+    rejects = table(tmp_path / "rejects", schemas.REJECTS, finished=False)
+    assert Counter(row["reason"] for row in rejects) == {"empty": 1}

@@ -11,8 +11,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs import reduce_dimensions
+from spark_jobs.errors import JobError
+from spark_jobs.reduction import results
 from spark_jobs.schemas import FEATURES, INVENTORY, PCA, REJECTS
-from spark_jobs.sessions import JobError
 
 NETWORK = "mobilenetv2-0123456789abcdef-224-v1"
 LABELS = ("Açaí 100%", "Apple 'Pink Lady'", "Plum=3")
@@ -52,6 +53,7 @@ class Bucket:
     def rejects(self, run: str, reasons: dict[int, str]) -> None:
         rows = [image(index, 0) | {"reason": reason, "detail": "why"} for index, reason in reasons.items()]
         self._write(f"rejects/run={run}", REJECTS, rows)
+        (self.root / f"rejects/run={run}/_SUCCESS").touch()
 
     def _write(self, folder: str, schema: pa.Schema, rows: list[dict]) -> None:
         path = self.root / folder
@@ -60,7 +62,7 @@ class Bucket:
 
     def reduce(self, *options: str, output: str = "results", network: str = NETWORK) -> dict:
         folders = ("--inventory", f"{self.root}/inventory", "--features", f"file://{self.root}/features")
-        reduce_dimensions.main([*folders, "--output", f"{self.root}/{output}", "--network", network, *options])
+        reduce_dimensions.main([*folders, "--output", f"{self.root}/{output}", "--model", network, *options])
         return json.loads((self.root / output / "report.json").read_text())
 
     def vectors(self, output: str = "results") -> pa.Table:
@@ -111,7 +113,7 @@ def test_features_of_two_runs_become_vectors_a_model_and_a_report(bucket: Bucket
 def test_many_vectors_go_into_files_of_a_bounded_size(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.inventory(*range(60))
     bucket.features("1", synthetic(60))
-    monkeypatch.setattr(reduce_dimensions, "FILE_BYTES", 25 * 4 * 4)  # of 25 vectors of 4 components
+    monkeypatch.setattr(results, "FILE_BYTES", 25 * 4 * 4)  # of 25 vectors of 4 components
     assert bucket.reduce("--components", "4")["sizes"]["pca_files"] == 3
     files = [pq.read_table(file)["path"].to_pylist() for file in (bucket.root / "results/pca").glob("*.parquet")]
     assert all(paths == sorted(paths) for paths in files)
@@ -148,7 +150,7 @@ def test_new_images_go_into_the_existing_space(bucket: Bucket) -> None:
     bucket.features("1", rows[:50])
     first = bucket.reduce("--run", "first", output="first")
     bucket.features("2", rows[50:], first=50)
-    report = bucket.reduce("--model", str(bucket.root / "first/model"), "--run", "second", output="second")
+    report = bucket.reduce("--pca-model", str(bucket.root / "first/model"), "--run", "second", output="second")
 
     before = {row["path"]: row["features_pca"] for row in bucket.vectors("first").to_pylist()}
     after = {row["path"]: row["features_pca"] for row in bucket.vectors("second").to_pylist()}
@@ -158,7 +160,7 @@ def test_new_images_go_into_the_existing_space(bucket: Bucket) -> None:
     assert report["fitted"] == {"run": "first", "features": 50}
     assert 0 < report["explained_variance"] < first["explained_variance"], "the space was made for the first 50"
 
-    third = bucket.reduce("--model", str(bucket.root / "second/model"), output="third")
+    third = bucket.reduce("--pca-model", str(bucket.root / "second/model"), output="third")
     assert third["fitted"] == {"run": "first", "features": 50}
 
 
@@ -171,7 +173,7 @@ def test_one_image_goes_into_an_existing_space(bucket: Bucket) -> None:
     alone = Bucket(bucket.root / "alone")
     alone.inventory(29)
     alone.features("1", rows[29:], first=29)
-    report = alone.reduce("--model", str(bucket.root / "first/model"))
+    report = alone.reduce("--pca-model", str(bucket.root / "first/model"))
     assert (report["features"], report["explained_variance"]) == (1, None)
     before = {row["path"]: row["features_pca"] for row in bucket.vectors("first").to_pylist()}
     (after,) = alone.vectors().to_pylist()
@@ -184,7 +186,7 @@ def test_a_model_of_another_network_is_refused(bucket: Bucket) -> None:
     bucket.features("2", synthetic(20), model_id="another")
     bucket.reduce(output="first")
     with pytest.raises(JobError, match=f"fitted on features of {NETWORK}, these are of another"):
-        bucket.reduce("--model", str(bucket.root / "first/model"), network="another")
+        bucket.reduce("--pca-model", str(bucket.root / "first/model"), network="another")
 
 
 def test_the_network_may_be_named_by_a_pointer(bucket: Bucket) -> None:
@@ -202,7 +204,7 @@ def test_the_network_may_be_named_by_a_pointer(bucket: Bucket) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (synthetic(1), "1 image with features: a variance needs two"),
+        (synthetic(1), "1 image with features: at least two are needed"),
         (np.tile(synthetic(1), (5, 1)), "the features of all 5 images are identical"),
         (
             synthetic(5) * np.where(np.arange(5) == 3, np.nan, 1)[:, None],

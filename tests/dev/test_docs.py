@@ -1,0 +1,33 @@
+"""The documentation names files that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+PAGES = [*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob(".github/**/*.md")]
+FOLDERS = "bootstrap|dags|demo|dev|docs|local_emr|plugins|requirements|spark_jobs|tests"
+
+
+def missing(page: Path) -> list[str]:
+    """Return the links and the paths in backticks that lead nowhere."""
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if "://" not in link]
+    paths = re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", text)
+    return [link for link in links if not (page.parent / link).exists()] + [
+        path for path in paths if not (PROJECT / path).exists()
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_link_and_path_exists(page: Path) -> None:
+    assert missing(page) == []
+
+
+def test_missing_files_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("[a](there.md), [b](page.md#part), [c](http://host/x), `dags/nowhere.py`, `dags/`, `no path`")
+
+    assert missing(page) == ["there.md", "dags/nowhere.py"]

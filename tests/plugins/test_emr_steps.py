@@ -1,0 +1,246 @@
+"""A step is added once; its task's log says how far it is, and why it failed."""
+
+import asyncio
+import json
+import time
+from datetime import timedelta
+from typing import Any
+from unittest.mock import MagicMock
+
+import boto3
+import pytest
+import structlog.testing
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+
+from emr_operators import EmrStepOperator
+from emr_triggers import EmrStepTrigger
+from local_emr import LocalEmr
+
+
+@pytest.fixture
+def cluster_id(emr: Any, job_flow: dict[str, Any]) -> str:
+    return emr.run_job_flow(**job_flow)["JobFlowId"]
+
+
+@pytest.fixture
+def context() -> dict[str, Any]:
+    """The context of a task's first try."""
+    return {"ti": MagicMock(name="task instance", try_number=1, max_tries=2)}
+
+
+@pytest.fixture
+def retry() -> dict[str, Any]:
+    """The context of its second."""
+    return {"ti": MagicMock(name="task instance", try_number=2, max_tries=2)}
+
+
+@pytest.fixture
+def cleared() -> dict[str, Any]:
+    """The context of the first try after someone cleared the task, which had run once."""
+    return {"ti": MagicMock(name="task instance", try_number=2, max_tries=3)}
+
+
+def step(script: str) -> dict[str, Any]:
+    return {
+        "Name": "extract_features",
+        "ActionOnFailure": "CONTINUE",
+        "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["bash", "-c", script]},
+    }
+
+
+def add(emr: Any, cluster_id: str, script: str) -> str:
+    return emr.add_job_flow_steps(JobFlowId=cluster_id, Steps=[step(script)])["StepIds"][0]
+
+
+def trigger(cluster_id: str, step_id: str, **changes: Any) -> EmrStepTrigger:
+    return EmrStepTrigger(
+        **{
+            "job_flow_id": cluster_id,
+            "step_id": step_id,
+            "progress_uri": None,
+            "poll_interval": 0.1,
+            "deadline": time.time() + 60,
+            "aws_conn_id": "aws_default",
+            "region_name": "eu-west-3",
+            **changes,
+        }
+    )
+
+
+def event(waiting: EmrStepTrigger) -> dict[str, Any]:
+    async def first() -> Any:
+        async for one in waiting.run():
+            return one.payload
+        raise AssertionError("the trigger ended without an event")
+
+    return asyncio.run(first())
+
+
+def operator(cluster_id: str, script: str, **changes: Any) -> EmrStepOperator:
+    return EmrStepOperator(
+        **{
+            "task_id": "extract_features",
+            "job_flow_id": cluster_id,
+            "step": step(script),
+            "region_name": "eu-west-3",
+            "poll_interval": 0.2,
+            "step_timeout": timedelta(minutes=1),
+            "log_timeout": timedelta(seconds=10),
+            "retries": 2,
+            **changes,
+        }
+    )
+
+
+def run(task: EmrStepOperator, context: Any) -> str:
+    """Run the task as Airflow does, through the triggerer; return the step's id."""
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    result = event(deferred.value.trigger)
+    task.execute_complete(context, result)
+    return result["step_id"]
+
+
+def step_ids(emr: Any, cluster_id: str) -> list[str]:
+    return [summary["Id"] for summary in emr.list_steps(ClusterId=cluster_id)["Steps"]]
+
+
+@pytest.mark.parametrize(("command", "state"), [("true", "COMPLETED"), ("exit 3", "FAILED")])
+def test_the_trigger_ends_with_the_step(emr: Any, cluster_id: str, command: str, state: str) -> None:
+    assert event(trigger(cluster_id, add(emr, cluster_id, command)))["state"] == state
+
+
+def test_the_trigger_keeps_its_deadline(emr: Any, cluster_id: str) -> None:
+    step_id = add(emr, cluster_id, "sleep 60")
+
+    assert event(trigger(cluster_id, step_id, deadline=time.time() + 0.5))["state"] == "TIMEOUT"
+
+
+def test_the_trigger_survives_the_way_to_the_triggerer(cluster_id: str) -> None:
+    waiting = trigger(cluster_id, "s-1", progress_uri="s3://orchard/p.json")
+    path, arguments = waiting.serialize()
+
+    assert path == "emr_triggers.EmrStepTrigger"
+    assert EmrStepTrigger(**json.loads(json.dumps(arguments))).serialize() == waiting.serialize()
+
+
+def test_each_progress_is_logged_once(emr: Any, cluster_id: str) -> None:
+    s3 = boto3.client("s3")
+    waiting = trigger(cluster_id, add(emr, cluster_id, "sleep 2"), progress_uri="s3://orchard/runs/1/progress.json")
+
+    async def follow() -> None:
+        async def report() -> None:
+            for done in (5, 9):
+                await asyncio.sleep(0.6)
+                s3.put_object(
+                    Bucket="orchard", Key="runs/1/progress.json", Body=json.dumps({"message": f"{done} of 9"})
+                )
+
+        reporting = asyncio.create_task(report())
+        async for _ in waiting.run():
+            break
+        await reporting
+
+    with structlog.testing.capture_logs() as entries:
+        asyncio.run(follow())
+    said = [entry["event"] for entry in entries]
+    assert [line for line in said if " of 9" in line] == ["extract_features: 5 of 9", "extract_features: 9 of 9"]
+
+
+def test_it_adds_the_step_and_waits_for_it(emr: Any, cluster_id: str, context: Any) -> None:
+    step_id = run(operator(cluster_id, "true"), context)
+
+    assert step_ids(emr, cluster_id) == [step_id]
+
+
+def test_a_step_with_nothing_to_do_is_skipped(emr: Any, cluster_id: str, context: Any) -> None:
+    with pytest.raises(AirflowSkipException, match="there is nothing to do for this step"):
+        operator(cluster_id, "true", step={}).execute(context)
+    assert step_ids(emr, cluster_id) == []
+
+
+def test_a_retry_waits_for_the_step_that_is_under_way(emr: Any, cluster_id: str, context: Any, retry: Any) -> None:
+    first = add(emr, cluster_id, "sleep 2")
+
+    assert run(operator(cluster_id, "sleep 2"), retry) == first
+    assert step_ids(emr, cluster_id) == [first]
+    pushed = {call.kwargs["key"] for call in retry["ti"].xcom_push.call_args_list}
+    assert {"emr_cluster", "emr_logs"} <= pushed, "the links to the console are there on a retry too"
+
+
+def test_a_retry_takes_the_result_of_a_step_that_has_completed(
+    emr: Any, cluster_id: str, context: Any, retry: Any
+) -> None:
+    first = run(operator(cluster_id, "true"), context)
+
+    assert run(operator(cluster_id, "true"), retry) == first
+
+
+def test_a_cleared_task_repeats_its_work(emr: Any, cluster_id: str, context: Any, cleared: Any) -> None:
+    first = run(operator(cluster_id, "true"), context)
+
+    assert run(operator(cluster_id, "true"), cleared) != first
+    assert len(step_ids(emr, cluster_id)) == 2
+
+
+def test_a_step_that_has_failed_is_added_again(emr: Any, cluster_id: str, context: Any, retry: Any) -> None:
+    with pytest.raises(AirflowFailException):
+        run(operator(cluster_id, "false"), context)
+
+    run(operator(cluster_id, "true"), retry)
+    assert len(step_ids(emr, cluster_id)) == 2
+
+
+def test_the_deadline_counts_from_when_the_step_was_added(emr: Any, cluster_id: str, context: Any, retry: Any) -> None:
+    deadlines = []
+    for attempt in (context, retry):
+        with pytest.raises(TaskDeferred) as deferred:
+            operator(cluster_id, "sleep 60").execute(attempt)
+        deadlines.append(deferred.value.trigger.deadline)
+        time.sleep(0.5)
+
+    assert deadlines[0] == pytest.approx(deadlines[1], abs=0.2)
+
+
+def test_a_failure_says_what_the_step_said(emr: Any, cluster_id: str, context: Any) -> None:
+    script = "echo Spark was here >&2; echo 'error: manifest s3://orchard/m: nothing there'; exit 1"
+
+    with pytest.raises(AirflowFailException, match=r"error: manifest s3://orchard/m: nothing there$") as failure:
+        run(operator(cluster_id, script), context)
+    assert str(failure.value).startswith(f"step extract_features ({step_ids(emr, cluster_id)[0]}) is FAILED: ")
+
+
+def test_a_lost_cluster_is_named_as_the_cause(emr: Any, cluster_id: str, context: Any) -> None:
+    task = operator(cluster_id, "sleep 60")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    emr.terminate_job_flows(JobFlowIds=[cluster_id])
+    emr.get_waiter("cluster_terminated").wait(ClusterId=cluster_id, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+
+    with pytest.raises(AirflowFailException, match=r"is CANCELLED: .*the cluster is TERMINATED"):
+        task.execute_complete(context, event(deferred.value.trigger))
+
+
+def test_moments_without_aws_do_not_end_the_watch(aws: LocalEmr, emr: Any, cluster_id: str) -> None:
+    step_id = add(emr, cluster_id, "sleep 1")
+    aws.faults.add(fault="throttle", operation="DescribeStep", share=0.5)
+    aws.faults.add(fault="s3-error", status=500)
+
+    watching = trigger(cluster_id, step_id, progress_uri="s3://orchard/runs/1/progress.json")
+    assert event(watching)["state"] == "COMPLETED"
+
+
+def test_the_cause_survives_a_log_that_cannot_be_read(aws: LocalEmr, emr: Any, cluster_id: str, context: Any) -> None:
+    task = operator(cluster_id, "echo 'a cause of its own' >&2; exit 3")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    result = event(deferred.value.trigger)
+    aws.faults.add(fault="s3-error", status=500)
+
+    with pytest.raises(AirflowFailException, match=r"is FAILED: .*a cause of its own"):
+        task.execute_complete(context, result)
+
+
+def test_a_timeout_is_not_retried(cluster_id: str, context: Any) -> None:
+    with pytest.raises(AirflowFailException, match=r"^step s-1 was not over after 0:01:00"):
+        operator(cluster_id, "true").execute_complete(context, {"step_id": "s-1", "state": "TIMEOUT"})

@@ -1,0 +1,94 @@
+"""Which chunks need not be computed again, and what is proven before an output is marked as finished."""
+
+from pathlib import Path
+
+import pytest
+
+from spark_jobs.errors import JobError
+from spark_jobs.extraction.chunks import Chunk
+from spark_jobs.extraction.feature_file import encode
+from spark_jobs.extraction.outputs import Outputs, check_reject_share
+
+from .test_feature_file import features, reject
+
+CHUNKS = [Chunk(f"part-{index:06}-{index:016x}.parquet", "m", 10 * index, 10) for index in range(6)]
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Outputs:
+    (tmp_path / "features").mkdir()
+    return Outputs(f"file://{tmp_path}/features", f"file://{tmp_path}/rejects")
+
+
+def write(outputs: Outputs, chunk: Chunk, content: bytes) -> Path:
+    file = Path(outputs.features.removeprefix("file://")) / chunk.name
+    file.write_bytes(content)
+    return file
+
+
+def test_whole_chunks_are_kept_and_others_deleted(outputs: Outputs, caplog: pytest.LogCaptureFixture) -> None:
+    whole, with_reject, short, cut_off, of_another, transient = CHUNKS
+    kept = [write(outputs, whole, encode(features(10), [], "m"))]
+    kept += [write(outputs, with_reject, encode(features(9), [reject(1)], "m"))]
+    deleted = [write(outputs, short, encode(features(9), [], "m"))]
+    deleted += [write(outputs, cut_off, encode(features(10), [], "m")[:-9])]
+    deleted += [write(outputs, of_another, encode(features(10), [], "another"))]
+    deleted += [write(outputs, transient, encode(features(9), [reject(1) | {"reason": "access_denied"}], "m"))]
+
+    assert outputs.committed(CHUNKS, "m") == {whole.name, with_reject.name}
+    assert all(file.exists() for file in kept)
+    assert not any(file.exists() for file in deleted)
+    for text in ("9 features and 0 rejects of m for 10 images", "not a whole Parquet file", "may have passed"):
+        assert text in caplog.text
+
+
+def test_what_is_proven_gives_the_rejects_in_order(outputs: Outputs) -> None:
+    for number, chunk in enumerate(CHUNKS):
+        write(outputs, chunk, encode(features(9), [reject(number)], "m"))
+
+    assert outputs.rejected(CHUNKS, "m") == [reject(number) for number in range(6)]
+
+
+def test_a_missing_chunk_is_named(outputs: Outputs) -> None:
+    with pytest.raises(JobError, match=rf"{CHUNKS[0].name}: not found"):
+        outputs.rejected(CHUNKS[:1], "m")
+
+
+def test_a_chunk_of_other_images_is_named(outputs: Outputs) -> None:
+    write(outputs, CHUNKS[0], encode(features(11), [], "m"))
+
+    with pytest.raises(JobError, match=rf"{CHUNKS[0].name}: 11 features and 0 rejects of m for 10 images of m"):
+        outputs.rejected(CHUNKS[:1], "m")
+
+
+def test_only_files_of_our_own_naming_are_deleted(outputs: Outputs) -> None:
+    names = ["notes.txt", "part-0.parquet", "part-000009-00000000000000ff.parquet", CHUNKS[0].name]
+    for name in names:
+        write(outputs, Chunk(name, "m", 0, 0), b"")
+    outputs.close(CHUNKS)
+    folder = Path(outputs.features.removeprefix("file://"))
+
+    assert sorted(file.name for file in folder.iterdir()) == sorted(
+        ["_SUCCESS", "notes.txt", "part-0.parquet", CHUNKS[0].name]
+    )
+
+
+def test_rejects_within_the_share_pass() -> None:
+    check_reject_share([], 0, 0.05)
+    check_reject_share([reject(1)], 20, 0.05)
+
+
+def test_too_many_rejects_are_counted_by_reason() -> None:
+    rejects = [reject(number) for number in range(5)] + [reject(9) | {"reason": "corrupt"}]
+
+    with pytest.raises(JobError) as error:
+        check_reject_share(rejects, 100, 0.05)
+    assert str(error.value) == (
+        "6 of 100 images rejected, more than max_reject_share 0.05:"
+        " empty 5 (s3://b/é0, s3://b/é1, s3://b/é2); corrupt 1 (s3://b/é9)"
+    )
+
+
+def test_all_images_rejected_fail_whatever_the_share() -> None:
+    with pytest.raises(JobError, match="2 of 2 images rejected, no image can be used"):
+        check_reject_share([reject(1), reject(2)], 2, 1)

@@ -1,0 +1,253 @@
+"""Reading from S3, over its real protocol: local_emr runs in its own environment and fails on demand."""
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fsspec
+import pytest
+from botocore.exceptions import ClientError
+
+from spark_jobs import uris
+from spark_jobs.errors import JobError
+from spark_jobs.extraction import reading, reading_s3
+from spark_jobs.extraction.reading import ManifestRow, read_many
+from spark_jobs.extraction.rejects import Reason, Rejected
+from tests.conftest import PROJECT
+
+from .test_reading import AWKWARD_NAMES
+
+AIRFLOW_PYTHON = PROJECT / ".venv/airflow/bin/python"
+
+Fail = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    if not AIRFLOW_PYTHON.exists():
+        pytest.skip("local_emr runs in the Airflow environment: make setup")
+    command = [AIRFLOW_PYTHON, "-m", "local_emr", "--port", "0", "--exit-with-parent"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> fsspec.AbstractFileSystem:
+    for name, value in (
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_DEFAULT_REGION", "eu-west-3"),
+    ):
+        monkeypatch.setenv(name, value)
+    quick = {"connect_timeout": 1, "read_timeout": 1, "retries": {"mode": "standard", "max_attempts": 2}}
+    monkeypatch.setitem(uris._S3_OPTIONS, "config_kwargs", quick)
+    fs, _ = uris.filesystem("s3://fruits")
+    if not fs.exists("fruits"):
+        fs.mkdir("fruits", region_name="eu-west-3")
+    return fs
+
+
+@pytest.fixture
+def fail(endpoint: str) -> Iterator[Fail]:
+    def request(method: str, body: dict[str, Any] | None = None) -> None:
+        data = json.dumps(body).encode() if body else None
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/_local_emr/faults", data, method=method)).close()
+
+    yield lambda **rule: request("POST", rule)
+    request("DELETE")
+
+
+def put(bucket: fsspec.AbstractFileSystem, key: str, content: bytes = b"content") -> ManifestRow:
+    response = bucket.call_s3("put_object", Bucket="fruits", Key=key, Body=content)
+    return ManifestRow(f"s3://fruits/{key}", "Kiwi", response["ETag"].strip('"'), len(content))
+
+
+def rejected(source: ManifestRow) -> Rejected:
+    [content] = read_many([source])
+    assert isinstance(content, Rejected)
+    return content
+
+
+@pytest.mark.parametrize("name", [*AWKWARD_NAMES, "x?versionId=3.jpg", "a//b.jpg", "=.jpg"])
+def test_objects_of_any_name_are_read(bucket: fsspec.AbstractFileSystem, name: str) -> None:
+    assert read_many([put(bucket, f"Kiwi 100% (ñ)/{name}")]) == [b"content"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("report.html", "text/html; charset=utf-8"),
+        ("model.json", "application/json"),
+        ("variance.png", "image/png"),
+        ("part-0.parquet", "application/vnd.apache.parquet"),
+        ("model.tflite", "application/octet-stream"),
+    ],
+)
+def test_browsers_are_told_what_an_object_is(bucket: fsspec.AbstractFileSystem, name: str, kind: str) -> None:
+    uris.write_bytes(f"s3://fruits/{name}", b"content")
+
+    assert bucket.call_s3("head_object", Bucket="fruits", Key=name)["ContentType"] == kind
+
+
+def test_of_two_writers_the_first_stays(bucket: fsspec.AbstractFileSystem) -> None:
+    assert uris.create("s3://fruits/new/part-0", b"first")
+    assert not uris.create("s3://fruits/new/part-0", b"second")
+    assert uris.read_bytes("s3://fruits/new/part-0") == b"first"
+    uris.write_bytes("s3://fruits/new/part-0", b"third")
+    assert uris.read_bytes("s3://fruits/new/part-0") == b"third"
+
+
+def test_a_write_that_fails_is_named(bucket: fsspec.AbstractFileSystem, fail: Fail) -> None:
+    fail(fault="s3-error", status=403, key="new/part-1", method="PUT")
+
+    with pytest.raises(JobError, match="s3://fruits/new/part-1: cannot be written"):
+        uris.create("s3://fruits/new/part-1", b"first")
+
+
+def test_the_end_of_an_object(bucket: fsspec.AbstractFileSystem) -> None:
+    for content in (b"0123456789", b"01", b""):
+        put(bucket, "file", content)
+        assert uris.read_end("s3://fruits/file", 3) == content[-3:]
+
+
+def test_objects_are_listed_by_their_paths_in_the_folder(bucket: fsspec.AbstractFileSystem) -> None:
+    for name in ("b", "a/c 100%", "_SUCCESS"):
+        put(bucket, f"listed/{name}")
+
+    assert uris.list_files("s3://fruits/listed") == {"_SUCCESS": 7, "a/c 100%": 7, "b": 7}
+    assert uris.list_files("s3://fruits/nothing") == {}
+    for _ in range(2):
+        uris.delete_file("s3://fruits/listed/b")
+    assert list(uris.list_files("s3://fruits/listed")) == ["_SUCCESS", "a/c 100%"]
+
+
+def test_many_objects_come_back_in_order(bucket: fsspec.AbstractFileSystem) -> None:
+    sources = [put(bucket, f"Kiwi/{number}", str(number).encode()) for number in range(100)]
+
+    assert read_many(sources) == [str(number).encode() for number in range(100)]
+
+
+def test_many_objects_are_read_at_once(bucket: fsspec.AbstractFileSystem, fail: Fail) -> None:
+    import time
+
+    sources = [put(bucket, f"Kiwi/{number}") for number in range(32)]
+    read_many(sources)
+    fail(fault="s3-latency", milliseconds=300, method="GET")
+    started = time.monotonic()
+    read_many(sources)
+
+    assert time.monotonic() - started < 3  # one after another: 9.6 s
+
+
+def test_an_object_deleted_since(bucket: fsspec.AbstractFileSystem) -> None:
+    source = put(bucket, "Kiwi/1")
+    bucket.rm("fruits/Kiwi/1")
+
+    assert rejected(source).reason == Reason.NOT_FOUND
+
+
+def test_an_object_replaced_since(bucket: fsspec.AbstractFileSystem) -> None:
+    source = put(bucket, "Kiwi/1")
+    put(bucket, "Kiwi/1", b"other")
+
+    assert rejected(source).reason == Reason.CHANGED
+    assert source.etag in rejected(source).detail
+
+
+def test_an_object_over_the_limit(bucket: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = put(bucket, "Kiwi/1", bytes(101))
+    monkeypatch.setattr(reading, "MAX_BYTES", 100)
+
+    assert rejected(source).reason == Reason.TOO_LARGE
+    assert (
+        rejected(ManifestRow(source.path, None, source.etag, 10)).reason == Reason.TOO_LARGE
+    )  # whatever the listing said
+
+
+def test_access_denied(bucket: fsspec.AbstractFileSystem, fail: Fail) -> None:
+    source, other = put(bucket, "Kiwi/1"), put(bucket, "Kiwi/2")
+    fail(fault="s3-error", status=403, key="Kiwi/1")
+    denied, read = read_many([source, other])
+
+    assert isinstance(denied, Rejected)
+    assert denied.reason == Reason.ACCESS_DENIED
+    assert read == b"content"
+
+
+def test_images_that_are_all_denied_are_a_missing_permission(bucket: fsspec.AbstractFileSystem, fail: Fail) -> None:
+    sources = [put(bucket, f"Kiwi/{number}") for number in range(3)]
+    fail(fault="s3-error", status=403, key="Kiwi/*")
+
+    with pytest.raises(JobError, match=r"s3://fruits/Kiwi/0 and the 2 images after it .* s3:GetObject .* kms:Decrypt"):
+        read_many(sources)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "reason"),
+    [
+        ("NoSuchKey", 404, Reason.NOT_FOUND),
+        ("404", 404, Reason.NOT_FOUND),
+        ("AccessDenied", 403, Reason.ACCESS_DENIED),
+        ("InvalidObjectState", 403, Reason.ACCESS_DENIED),  # in an archive
+        ("NoSuchBucket", 404, None),
+        ("ExpiredToken", 400, None),
+        ("InvalidAccessKeyId", 403, None),
+        ("SignatureDoesNotMatch", 403, None),
+        ("RequestTimeTooSkewed", 403, None),
+        ("SlowDown", 503, None),
+        ("InternalError", 500, None),
+    ],
+)
+def test_only_answers_about_the_object_reject_it(code: str, status: int, reason: Reason | None) -> None:
+    answer = {"Error": {"Code": code, "Message": "why"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    found = reading_s3._s3_rejected(ClientError(answer, "GetObject"))
+
+    assert (found.reason if found else None) == reason
+
+
+def test_a_bucket_that_is_gone_is_not_the_images_fault(bucket: fsspec.AbstractFileSystem) -> None:
+    with pytest.raises(JobError, match=r"s3://no-such-bucket/1: S3 .* \(NoSuchBucket"):
+        read_many([ManifestRow("s3://no-such-bucket/1", "Kiwi", "e", 1)])
+
+
+def test_an_error_that_passes_costs_nothing(bucket: fsspec.AbstractFileSystem, fail: Fail) -> None:
+    source = put(bucket, "Kiwi/1")
+    fail(fault="s3-error", status=503, key="Kiwi/1", times=1)
+
+    assert read_many([source]) == [b"content"]
+
+
+def test_an_error_that_stays_is_not_the_images_fault(bucket: fsspec.AbstractFileSystem, fail: Fail) -> None:
+    sources = [put(bucket, "Kiwi/1"), put(bucket, "Kiwi/2")]
+    fail(fault="s3-error", status=500, key="Kiwi/1")
+
+    with pytest.raises(JobError, match=r"s3://fruits/Kiwi/1: S3 fails even after retries \(.*: run the step again"):
+        read_many(sources)
+
+
+def test_no_answer_in_time_is_not_the_images_fault(bucket: fsspec.AbstractFileSystem, fail: Fail) -> None:
+    source = put(bucket, "Kiwi/1")
+    fail(fault="s3-latency", milliseconds=3000, key="Kiwi/1")
+
+    with pytest.raises(JobError, match=r"s3://fruits/Kiwi/1: S3 cannot be reached \(ReadTimeoutError"):
+        read_many([source])
+
+
+def test_a_body_that_breaks_off_is_asked_for_again(bucket: fsspec.AbstractFileSystem, fail: Fail) -> None:
+    source = put(bucket, "Kiwi/1", bytes(10_000))
+    fail(fault="s3-drop", after_bytes=4000, key="Kiwi/1", times=1)
+
+    assert read_many([source]) == [bytes(10_000)]
+
+
+def test_a_body_that_always_breaks_off(bucket: fsspec.AbstractFileSystem, fail: Fail) -> None:
+    source = put(bucket, "Kiwi/1", bytes(10_000))
+    fail(fault="s3-drop", after_bytes=4000, key="Kiwi/1")
+
+    with pytest.raises(JobError, match=r"s3://fruits/Kiwi/1: S3 cannot be reached"):
+        read_many([source])

@@ -1,0 +1,138 @@
+"""The contracts: exact columns, and a clear word about any other."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs import schemas
+from spark_jobs.datasets import check_dataset, feature_files, read_dataset, reject_files, spark_schema
+from spark_jobs.errors import JobError
+
+
+def test_the_contracts() -> None:
+    image = ["path", "label", "etag", "size"]
+
+    assert schemas.MANIFEST.names == [*image, "last_modified"]
+    assert schemas.FEATURES.names == [*image, "model_id", "width", "height", "features"]
+    assert schemas.REJECTS.names == [*image, "reason", "detail"]
+    assert schemas.PCA.names == ["path", "label", "features_pca"]
+    assert spark_schema(schemas.FEATURES).simpleString() == (
+        "struct<path:string,label:string,etag:string,size:bigint,model_id:string,width:int,height:int,features:array<float>>"
+    )
+
+
+@pytest.fixture
+def rejects(tmp_path: Path) -> Path:
+    folder = tmp_path / "rejects {a} [b]* 100%"
+    folder.mkdir()
+    columns = {name: [name] for name in reversed(schemas.REJECTS.names)} | {"size": [1], "more": [1]}
+    pq.write_table(pa.table(columns), folder / "part-0.parquet")
+    (folder / "_SUCCESS").touch()
+    return folder
+
+
+def test_columns_come_in_the_contracts_order_under_any_name(spark: SparkSession, rejects: Path) -> None:
+    check_dataset(f"file://{rejects}", schemas.REJECTS, "rejects")
+    [row] = read_dataset(spark, f"file://{rejects}", schemas.REJECTS).collect()
+
+    assert row.asDict() == {name: name for name in schemas.REJECTS.names} | {"size": 1}
+
+
+def test_rows_of_all_runs_are_read_without_their_folders_names(spark: SparkSession, rejects: Path) -> None:
+    root = rejects.parent / "root"
+    for run in ("run=1", "run=b"):
+        (root / run).mkdir(parents=True)
+        shutil.copy(rejects / "part-0.parquet", root / run)
+
+    assert read_dataset(spark, f"file://{root}", schemas.REJECTS).count() == 2
+    assert read_dataset(spark, f"file://{root}", schemas.REJECTS).columns == schemas.REJECTS.names
+
+
+def test_every_difference_is_named_at_once(rejects: Path) -> None:
+    expected = r"inventory file://.*: wrong columns: last_modified: expected timestamp, found no such column$"
+    with pytest.raises(JobError, match=expected):
+        check_dataset(f"file://{rejects}", schemas.INVENTORY, "inventory")
+
+
+def test_what_is_not_parquet(tmp_path: Path) -> None:
+    (tmp_path / "part-0.parquet").write_text("not Parquet")
+
+    with pytest.raises(JobError, match=r"manifest file://.*/part-0.parquet: not a whole Parquet file"):
+        check_dataset(f"file://{tmp_path}", schemas.MANIFEST, "manifest")
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"manifest file://.*/nothing: no Parquet file there"):
+        check_dataset(f"file://{tmp_path}/nothing", schemas.MANIFEST, "manifest")
+
+
+def test_a_single_file_will_do(rejects: Path) -> None:
+    file = f"file://{rejects}/part-0.parquet"
+    assert check_dataset(file, schemas.REJECTS, "rejects") == [file]
+
+
+def features(file: Path, path: str, schema: pa.Schema = schemas.FEATURES) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([{"path": path}], schema), file)
+    return file
+
+
+def read_features(spark: SparkSession, root: Path) -> list[str]:
+    files = feature_files(f"file://{root}")
+    return sorted(row["path"] for row in read_dataset(spark, files, schemas.FEATURES).collect())
+
+
+def test_features_of_every_run_count_finished_or_not(spark: SparkSession, tmp_path: Path) -> None:
+    features(tmp_path / "run=1/part-0.parquet", "a")
+    (tmp_path / "run=1/_SUCCESS").touch()
+    features(tmp_path / "run=2/part-000000-0123456789abcdef.parquet", "b")
+
+    assert feature_files(f"file://{tmp_path}") == [f"file://{tmp_path}"]  # which Spark lists at once
+    assert read_features(spark, tmp_path) == ["a", "b"]
+
+
+def test_what_is_no_whole_file_of_features_is_named_and_breaks_nothing(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = features(tmp_path / "run=1 [a]/part-0.parquet", "a")
+    foreign = {
+        "run=1 [a]/notes.txt": b"Dear reader",
+        "run=2/part-0.parquet": whole.read_bytes()[:-20],
+        "run=2/part-1.parquet": b"",
+        "readme.txt": b"",
+        "run=2/deeper/part-0.parquet": whole.read_bytes(),
+        "run=2/copy.parquet": whole.read_bytes(),
+    }
+    for name, content in foreign.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    features(tmp_path / "run=3/part-0.parquet", "other columns", schemas.REJECTS)
+
+    assert read_features(spark, tmp_path) == ["a"]
+    for name in (*foreign, "run=3/part-0.parquet"):
+        assert f"file://{tmp_path}/{name} does not count as features" in caplog.text
+
+
+def test_no_features_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+
+    with pytest.raises(JobError, match=r"features file://.*: no Parquet file there"):
+        feature_files(f"file://{tmp_path}")
+
+
+def test_rejects_of_unfinished_runs_do_not_count(rejects: Path) -> None:
+    root = rejects.parent / "root"
+    for run in ("run=1", "run=b"):
+        (root / run).mkdir(parents=True)
+        shutil.copy(rejects / "part-0.parquet", root / run)
+
+    assert reject_files(f"file://{root}") == []
+    (root / "run=b/_SUCCESS").touch()
+    assert reject_files(f"file://{root}") == [f"file://{root}/run=b/part-0.parquet"]
+    (root / "run=1/_SUCCESS").touch()
+    assert reject_files(f"file://{root}") == [f"file://{root}"]
+    assert reject_files(f"file://{root}/nowhere") == []

@@ -1,0 +1,83 @@
+"""How a job ends: one line for what a person can act on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import indent
+
+from tests.conftest import PROJECT
+
+
+def ended(main: str) -> subprocess.CompletedProcess[str]:
+    """Run a job in a process of its own: the session here is everyone's."""
+    code = (
+        "from spark_jobs.errors import JobError\nfrom spark_jobs.session import run, spark_session\n"
+        f"def main():\n{indent(main, '    ')}\nrun(main)"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=False)
+
+
+def test_an_expected_error_is_one_line_and_exit_code_1() -> None:
+    result = ended(r"raise JobError('s3://b/k: not\n  found')")
+
+    assert result.returncode == 1
+    assert result.stderr == "error: s3://b/k: not found\n"
+
+
+def test_an_error_that_is_a_bug_keeps_its_traceback() -> None:
+    result = ended("1 / 0")
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback")
+    assert "ZeroDivisionError" in result.stderr
+
+
+def test_an_expected_error_in_a_worker_is_one_line_too(tmp_path: Path) -> None:
+    result = ended(
+        "def fail(batches):\n"
+        "    raise JobError('the model differs')\n"
+        "spark = spark_session('test', {'spark.master': 'local[1]', 'spark.ui.enabled': 'false'})\n"
+        f"spark.range(1).mapInArrow(fail, 'id long').write.parquet('{tmp_path}/x')\n"
+    )
+
+    assert result.returncode == 1
+    # Spark's own log lines may come later: the JVM writes them to the same stderr.
+    assert "error: the model differs" in result.stderr.splitlines()
+
+
+def test_defaults_yield_to_what_spark_submit_was_given() -> None:
+    # In a process of its own: jobs that ran before in this one have put their settings into its session.
+    probe = (
+        "from spark_jobs.session import spark_session\n"
+        "conf = spark_session('test', {'spark.sql.shuffle.partitions': '8', 'spark.sql.ansi.enabled': 'true'}).conf\n"
+        "names = ('shuffle.partitions', 'ansi.enabled', 'session.timeZone', 'parquet.compression.codec')\n"
+        "print(*(conf.get(f'spark.sql.{name}') for name in names))\n"
+    )
+    given = "--conf spark.sql.shuffle.partitions=5 --conf spark.sql.session.timeZone=Asia/Tokyo --conf spark.ui.enabled=false"
+    environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": f"--master local[1] {given} pyspark-shell"}
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["5", "true", "Asia/Tokyo", "zstd"]
+
+
+def test_warmed_workers_are_the_ones_that_queries_use() -> None:
+    result = ended(
+        "from spark_jobs.session import warm_up\n"
+        "spark = spark_session('warm', {'spark.master': 'local[2]', 'spark.ui.enabled': 'false'})\n"
+        "def prepare():\n"
+        "    import os\n"
+        "    os.environ['WARM'] = 'yes'\n"
+        "def look(batches):\n"
+        "    import os, pyarrow\n"
+        "    for batch in batches:\n"
+        "        yield pyarrow.RecordBatch.from_pydict({'warm': [os.environ.get('WARM', 'no')] * batch.num_rows})\n"
+        "warm_up(spark.sparkContext, prepare).join()\n"
+        "print(spark.range(0, 2, 1, 2).mapInArrow(look, 'warm string').collect())"
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "[Row(warm='yes'), Row(warm='yes')]\n"
