@@ -52,18 +52,19 @@ if len(sys.argv) > 3:
     raise SystemExit(f"clear message: {sys.argv[3]}")
 """
 
-# Every task sleeps, so that there is a worker to kill while they run.
+# One task, whose first attempt lasts until its worker is killed: whenever that comes, it is a worker at work.
 SLOW_JOB = """
 import time
+from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 def slow(batches):
-    for batch in batches:
-        time.sleep(3)
-        yield batch
+    if TaskContext.get().attemptNumber() == 0:
+        time.sleep(90)
+    yield from batches
 
 spark = SparkSession.builder.getOrCreate()
-print("rows", spark.range(0, 10, numPartitions=2).mapInArrow(slow, "id long").count())
+print("rows", spark.range(0, 10, numPartitions=1).mapInArrow(slow, "id long").count())
 """
 
 # Up longer than the IdleTimeout of its cluster, then a process without an application.
@@ -145,9 +146,9 @@ def test_a_worker_dies_and_spark_tries_its_task_again(
 ) -> None:
     local_emr.faults.add(fault="worker-kill", step="slow", times=1)
     (step_id,) = cluster_api.add(cluster, spark_step("slow", "s3://data/code/slow.py"))
-    wait_for(lambda: local_emr.faults.list()[0]["hits"] == 1)
-    assert cluster_api.ended(cluster, [step_id], seconds=120) == ["COMPLETED"]
-    assert "Python worker exited unexpectedly" in log(s3, cluster, f"steps/{step_id}/stderr")
+    assert cluster_api.ended(cluster, [step_id], seconds=80) == ["COMPLETED"]
+    assert local_emr.faults.list()[0]["hits"] == 1
+    assert "Lost task 0.0 in stage" in log(s3, cluster, f"steps/{step_id}/stderr")
     assert "rows 10" in log(s3, cluster, f"steps/{step_id}/stdout").splitlines()
 
 
