@@ -8,13 +8,14 @@ VENV := .venv
 UV := $(VENV)/uv/bin/uv
 AIRFLOW_PYTHON := $(VENV)/airflow/bin/python
 SPARK_PYTHON := $(VENV)/spark/bin/python
+APP_PYTHON := $(VENV)/app/bin/python
 LINT_BIN := $(VENV)/lint/bin
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
 
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- commands
-.PHONY: demo ui bench test lint check setup lock clean help
+.PHONY: demo ui app bench test lint check setup lock clean help
 
 OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -26,16 +27,22 @@ demo: setup $(if $(YARN),$(VENV)/.yarn) ## The whole pipeline on this machine (y
 ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside it, the DAG ready to trigger (IMAGES=, WEIGHTS=)
 	@$(AIRFLOW_PYTHON) -m demo.ui $(OWN_DATA)
 
-bench: setup ## The performance figures, as a table and bench-output/bench.json (25 minutes; SIZE=small: 5)
+# The bucket of a running make ui, or another local endpoint; AWS's own needs none of these.
+ON_ENDPOINT = AWS_ENDPOINT_URL="$(ENDPOINT)" AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=eu-west-3
+
+app: $(VENV)/.app ## "Which fruit is this?" on http://localhost:8090, on the results of make demo (RESULTS=s3://bucket; of make ui: ENDPOINT=http://127.0.0.1:5555; PORT=)
+	@$(if $(ENDPOINT),$(ON_ENDPOINT)) $(APP_PYTHON) -m app $(or $(RESULTS),$(if $(ENDPOINT),s3://fruits,demo-output/bucket)) --port $(or $(PORT),8090)
+
+bench: setup $(VENV)/.app ## The performance figures, as a table and bench-output/bench.json (25 minutes; SIZE=small: 5)
 	@JAVA_HOME="$(CURDIR)/$(VENV)/java" PYTHONPATH=dev $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full)
 
-test: setup $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark or SIDE=airflow; on YARN too: YARN=1)
+test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1)
 	@SIDE=$(SIDE) dev/run_tests $(ARGS)
 
 lint: $(VENV)/.lint ## The checks that need neither environment, in seconds: ruff, shellcheck, yamllint, the house rules
 	@dev/check lint
 
-check: setup $(VENV)/.lint ## What make lint checks, and the types (mypy)
+check: setup $(VENV)/.app $(VENV)/.lint ## What make lint checks, and the types (mypy)
 	@dev/check
 
 help: ## This list
@@ -53,6 +60,9 @@ $(VENV)/.airflow: requirements/airflow.txt local_emr/pyproject.toml $(VENV)/.uv
 $(VENV)/.spark: requirements/spark.txt $(VENV)/.uv
 	@dev/setup environment spark
 
+$(VENV)/.app: requirements/app.txt $(VENV)/.uv
+	@dev/setup environment app
+
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.uv
 	@dev/setup environment lint
 
@@ -68,6 +78,8 @@ $(VENV)/.classes: $(VENV)/.jars
 lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade for newer versions)
 	@$(LOCK) --group airflow --group test --group typing local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
 	@$(LOCK) --group spark --group test -o requirements/spark.txt
+	@$(LOCK) --group app --group app-test --group test -c requirements/spark.txt -o requirements/app.txt
+	@$(LOCK) --group app -c requirements/app.txt -o app/requirements.txt
 	@$(LOCK) --group lint -o requirements/lint.txt
 	@$(LOCK) --group node -c requirements/spark.txt -o bootstrap/requirements.txt
 	@$(LOCK) --group primary -c requirements/spark.txt -o bootstrap/requirements-primary.txt

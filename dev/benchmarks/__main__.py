@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import extraction
+from benchmarks import lookup as answers
 from benchmarks.samples import PROJECT
 
 OUTPUT = PROJECT / "bench-output/bench.json"
@@ -26,8 +27,9 @@ def dimensions(bench: extraction.Bench) -> extraction.Figures:
 BOUNDS = extraction.BOUNDS | {
     "pca_ratio": ("≥", 5.0, "Spark ML's StandardScaler + PCA + PCA / ours, on stored features"),
     "project_ratio": ("≥", 1.0, "Spark ML's PipelineModel / ours, on stored features"),
+    **answers.BOUNDS,
 }
-ROWS: tuple[Row, ...] = (*extraction.ROWS, dimensions)
+ROWS: tuple[Row, ...] = (*extraction.ROWS, dimensions, answers.lookup)
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from demo.__main__ import Console, follow
-from demo.bucket import DemoError, image_files
+from demo.__main__ import Console, copy_bucket, follow
+from demo.bucket import BUCKET, REGION, DemoError, client, image_files
+from local_emr import LocalEmr
 
 
 def make(folder: Path, *names: str) -> None:
@@ -77,3 +78,18 @@ def test_follow_prints_tasks_once_and_progress_and_returns_errors(
     ]
     assert failures == ["step extract_features (s-1) is FAILED: error: no disk"]
     assert (tmp_path / "log").read_text() == LOG
+
+
+def test_the_copy_of_the_bucket_has_what_the_application_needs(tmp_path: Path) -> None:
+    needed = ["images/Kiwi/1 %.jpg", "features/run=a/part-1.parquet", "models/m/model.tflite", "results/latest.json"]
+    needed.append("runs/b/inventory/inventory.parquet")
+    with LocalEmr(port=0) as aws:
+        s3 = client("s3", aws.endpoint_url)
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        for key in [*needed, "logs/x", "runs/a/inventory/inventory.parquet", "results/run=a/report.html"]:
+            s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+        copy_bucket(s3, "b", tmp_path)
+
+    copied = [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()]
+    assert sorted(copied) == sorted(needed)
+    assert (tmp_path / needed[0]).read_text() == needed[0]
