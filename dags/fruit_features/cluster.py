@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from fruit_features import executors
 from fruit_features.config import NODE_PYTHON
 from fruit_features.run import Run
 
@@ -14,19 +15,6 @@ if TYPE_CHECKING:
         JobFlowInstancesConfigTypeDef,
         RunJobFlowInputTypeDef,
     )
-
-# YARN on EMR counts memory, not cores. 8 GB per executor of 4 cores is one executor per m5.xlarge, which has 12 GB for YARN. Half
-# of it stays outside the heap: that is where the Python workers and the network live.
-SPARK_DEFAULTS = {
-    "spark.executor.cores": "4",
-    "spark.executor.memory": "4g",
-    "spark.executor.memoryOverhead": "4g",
-    "spark.driver.memory": "4g",
-    # The driver only plans and schedules, and is done in minutes: with the C1 compiler only, extract_features on 2,000 images
-    # ends 6 % sooner, reduce_dimensions 12 %.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
-    "spark.sql.session.timeZone": "UTC",
-}
 
 
 def cluster_name(run: Run) -> str:
@@ -96,14 +84,22 @@ def _instance_group(
 
 
 def _configurations(run: Run) -> "list[ConfigurationUnionTypeDef]":
-    python = {"PYSPARK_PYTHON": NODE_PYTHON, "PYSPARK_DRIVER_PYTHON": NODE_PYTHON}
+    settings = run.settings
+    defaults = executors.spark_defaults(settings.core_instance_type, settings.core_instance_count, settings.region)
+    environment = {
+        "PYSPARK_PYTHON": NODE_PYTHON,
+        "PYSPARK_DRIVER_PYTHON": NODE_PYTHON,
+        **executors.node_environment(settings.region),
+    }
     return [
-        {"Classification": "spark-defaults", "Properties": {**SPARK_DEFAULTS, **run.settings.spark_defaults}},
+        {"Classification": "spark-defaults", "Properties": {**defaults, **settings.spark_defaults}},
         {
             "Classification": "spark-env",
             "Properties": {},
-            "Configurations": [{"Classification": "export", "Properties": python}],
+            "Configurations": [{"Classification": "export", "Properties": environment}],
         },
+        {"Classification": "capacity-scheduler", "Properties": executors.CAPACITY_SCHEDULER},
+        {"Classification": "yarn-site", "Properties": executors.yarn_site(settings.core_instance_type)},
     ]
 
 

@@ -88,8 +88,9 @@ class RunSettings(BaseModel):
     primary_instance_type: str = Field("m5.xlarge", title="Primary node", json_schema_extra=CLUSTER)
     core_instance_type: str = Field(
         "m5.xlarge",
+        pattern=r"^[a-z][a-z0-9-]*\.\d*xlarge$",
         title="Core nodes",
-        description="At least 16 GB of memory each, or set spark_defaults to what fits.",
+        description="xlarge or larger, of any family with at least 2 GB of memory per vCPU.",
         json_schema_extra=CLUSTER,
     )
     core_instance_count: int = Field(2, ge=1, le=200, title="Core nodes, count", json_schema_extra=CLUSTER)

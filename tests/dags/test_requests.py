@@ -66,15 +66,21 @@ def test_python_is_the_one_that_the_bootstrap_script_makes(make_run: Build) -> N
     request = valid("RunJobFlow", job_flow_request(make_run(), ARTIFACTS))
     (spark_env,) = [one for one in request["Configurations"] if one["Classification"] == "spark-env"]
 
-    assert spark_env["Configurations"] == [
-        {
-            "Classification": "export",
-            "Properties": {
-                "PYSPARK_PYTHON": "/opt/fruits/venv/bin/python",
-                "PYSPARK_DRIVER_PYTHON": "/opt/fruits/venv/bin/python",
-            },
-        }
-    ]
+    (export,) = spark_env["Configurations"]
+    assert export["Properties"]["PYSPARK_PYTHON"] == "/opt/fruits/venv/bin/python"
+    assert export["Properties"]["PYSPARK_DRIVER_PYTHON"] == "/opt/fruits/venv/bin/python"
+    assert export["Properties"]["AWS_REGION"] == "eu-west-3", "EMR's nodes name no region themselves"
+
+
+def test_yarn_counts_cores_and_memory(make_run: Build) -> None:
+    request = valid("RunJobFlow", job_flow_request(make_run(core_instance_type="c7g.2xlarge"), ARTIFACTS))
+    properties = {one["Classification"]: one["Properties"] for one in request["Configurations"]}
+
+    assert properties["capacity-scheduler"]["yarn.scheduler.capacity.resource-calculator"].endswith(
+        ".DominantResourceCalculator"
+    )
+    assert properties["yarn-site"] == {"yarn.nodemanager.resource.cpu-vcores": "9"}
+    assert properties["spark-defaults"]["spark.dynamicAllocation.minExecutors"] == "4"
 
 
 def test_every_param_of_the_cluster_reaches_the_request(make_run: Build) -> None:
