@@ -10,6 +10,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from fruit_features import datasets
 
 FEATURES_PER_IMAGE = 1280
+# A share of variance counts as reached within this, as in the job that chose the components (spark_jobs/reduction/pca.py).
+VARIANCE_TOLERANCE = 1e-12
 
 
 class OutputError(AirflowFailException):
@@ -65,8 +67,7 @@ def check_components(report: dict[str, Any], variance: float, *, fitted: bool, w
     check(len(curve) >= k > 0, f"{where}: components is {k}, its variance curve has {len(curve)} points")
     if not fitted:
         return
-    # The last bits of a share that is 1 up to rounding must not fail the check.
-    reaching = (number for number, share in enumerate(curve, start=1) if share >= variance - 1e-9)
+    reaching = (number for number, share in enumerate(curve, start=1) if share >= variance - VARIANCE_TOLERANCE)
     fewest = next(reaching, len(curve))
     check(
         k == fewest, f"{where}: {k} components, but {fewest} are the fewest that explain {variance:.4g} of the variance"

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from spark_jobs.errors import JobError
 from spark_jobs.reduction.moments import Floats, Moments
 
-# A share of variance counts as reached within this: the sum of 1,280 shares is 1 only up to rounding.
+# A share of variance counts as reached within this: the sum of 1,280 shares is 1 only up to rounding. The DAG's check of the
+# components has the same number; a test compares the two.
 TOLERANCE = 1e-12
 
 

@@ -66,7 +66,7 @@ def test_bad_features_are_named(model_id: str | None, features: list[Any] | None
         checks.check_feature_batch(batch, "m", "features")
 
 
-CURVE = [0.5, 0.7, 0.80001, 0.9, 1.0 - 1e-12]
+CURVE = [0.5, 0.7, 0.80001, 0.9, 1.0 - 1e-13]
 
 
 @pytest.mark.parametrize(("k", "variance"), [(1, 0.5), (2, 0.7), (3, 0.8), (5, 1.0)])

@@ -6,13 +6,27 @@ import subprocess
 import pytest
 
 from fruit_features import checks, datasets, history, model
+from fruit_features.checks import OutputError
 from fruit_features.model import EXPORTER, INPUT_SIZE, NETWORK
 from fruit_features.settings import IMAGENET
 from tests.conftest import PROJECT
 
+# Cumulative shares of variance: a near-duplicate image adds a component between 1e-9 and 1e-12, rounding less than that.
+CURVES = [
+    [0.6, 0.9, 1 - 1.7e-10, 1.0],
+    [0.6, 0.9, 1 - 1e-12, 1.0],
+    [0.6, 0.9, 1 - 1e-13, 1.0],
+    [0.8 - 1e-10, 0.8, 0.8 + 1e-10, 1 - 2e-12],
+    [0.8 - 1e-12, 0.95, 1 + 1e-13],
+    [1.0],
+]
+SHARES = [0.8, 0.95, 1.0]
+
 PROBE = """
-import json
+import json, sys
+import numpy as np
 from spark_jobs import schemas
+from spark_jobs.reduction.pca import TOLERANCE, components_for
 from spark_jobs.extraction import mobilenet, rejects
 from spark_jobs.extraction.exporter import HDF5_MAGIC, IMAGENET
 plain = lambda kind: f"list<{kind.value_type}>" if "list" in str(kind) else str(kind)
@@ -24,6 +38,9 @@ print(json.dumps({
     "hdf5": HDF5_MAGIC.hex(),
     "features": schemas.FEATURE_COUNT,
     "transient": sorted(str(reason) for reason in rejects.TRANSIENT),
+    "tolerance": TOLERANCE,
+    "components": [[components_for(share, np.array(curve)) for share in json.loads(sys.argv[2])]
+                   for curve in json.loads(sys.argv[1])],
 }))
 """
 
@@ -31,7 +48,8 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def jobs() -> dict:
     python = PROJECT / ".venv" / "spark" / "bin" / "python"
-    done = subprocess.run([python, "-c", PROBE], cwd=PROJECT, capture_output=True, text=True, check=False)
+    command = [python, "-c", PROBE, json.dumps(CURVES), json.dumps(SHARES)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -53,4 +71,16 @@ def test_reasons_to_try_again_agree(jobs: dict) -> None:
 
 def test_figures_agree(jobs: dict) -> None:
     assert jobs["features"] == checks.FEATURES_PER_IMAGE
+    assert jobs["tolerance"] == checks.VARIANCE_TOLERANCE
     assert jobs["hdf5"] == model.HDF5_SIGNATURE.hex()
+
+
+@pytest.mark.parametrize("curve", range(len(CURVES)))
+@pytest.mark.parametrize("share", range(len(SHARES)))
+def test_the_check_accepts_the_components_that_the_job_keeps_and_no_others(jobs: dict, curve: int, share: int) -> None:
+    kept = jobs["components"][curve][share]
+    report = {"components": kept, "variance_curve": CURVES[curve]}
+    checks.check_components(report, SHARES[share], fitted=True, where="report.json")
+    for other in {kept - 1, kept + 1} & set(range(1, len(CURVES[curve]) + 1)):
+        with pytest.raises(OutputError, match=f"{other} components, but {kept} are the fewest"):
+            checks.check_components(report | {"components": other}, SHARES[share], fitted=True, where="report.json")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spark_jobs.report.neighbors import knn_accuracy
+from spark_jobs.report.neighbors import knn_accuracy, knn_votes
 
 
 def test_each_row_is_judged_by_the_others_only() -> None:
@@ -21,6 +21,19 @@ def test_of_equally_many_the_nearest_wins() -> None:
     vectors = np.array([[0.0], [1.0], [-2.0]])
     # Around 0 and around 1 a "b" is nearer than the "a"; around -2 there are only "b".
     assert knn_accuracy(vectors, ["b", "b", "a"], neighbors=2) == 2 / 3
+
+
+def test_of_equally_many_the_nearest_wins_wherever_the_others_are() -> None:
+    # Around 0 there are, from near to far, a b b c a: as many "a" as "b", an "a" is the nearest, and "b" have the better ranks.
+    vectors = np.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
+    labels = ["a", "a", "b", "b", "c", "a"]
+    assert knn_votes(vectors, labels)[0] == "a"
+    assert knn_votes(vectors, ["a", "b", "a", "a", "c", "b"])[0] == "b"
+
+
+def test_a_majority_beats_the_nearest() -> None:
+    vectors = np.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
+    assert knn_votes(vectors, ["a", "a", "b", "c", "b", "b"])[0] == "b"
 
 
 def test_noise_tells_nothing_apart_and_separate_clouds_everything() -> None:
