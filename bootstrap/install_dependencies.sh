@@ -61,7 +61,7 @@ fi
 
 rm -rf "$VENV"
 python3.11 -m venv "$VENV"
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --only-binary :all: \
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary :all: \
   --require-hashes "${source_options[@]+"${source_options[@]}"}" -r "$FOLDER/requirements.txt" ||
   fail "could not install the packages of $chosen${wheelhouse:+ from $wheelhouse}: see pip's error above"
 cp "$FOLDER/requirements.txt" "$FOLDER/installed.txt"
