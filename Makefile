@@ -24,8 +24,9 @@ demo: setup $(if $(YARN),$(VENV)/.yarn) ## The whole pipeline on this machine (y
 	  $(if $(VARIANCE),--variance "$(VARIANCE)") \
 	  $(if $(PARAMS),--params '$(PARAMS)')
 
-ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside it, the DAG ready to trigger (IMAGES=, WEIGHTS=)
-	@$(AIRFLOW_PYTHON) -m demo.ui $(OWN_DATA)
+ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside it, the DAG ready to trigger (IMAGES=, WEIGHTS=, PORT=, ENDPOINT_PORT=)
+	@$(AIRFLOW_PYTHON) -m demo.ui $(OWN_DATA) $(if $(PORT),--port "$(PORT)") \
+	  $(if $(ENDPOINT_PORT),--endpoint-port "$(ENDPOINT_PORT)")
 
 # The bucket of a running make ui, or another local endpoint; AWS's own needs none of these.
 ON_ENDPOINT = AWS_ENDPOINT_URL="$(ENDPOINT)" AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=eu-west-3

@@ -97,24 +97,44 @@ def upload(s3: Any, file: Path, key: str) -> None:
 
 
 def fill_bucket(endpoint_url: str, images: str | None, weights: str | None, log: Log) -> str:
-    """Create the bucket and upload images (drawn ones by default) and weights; return the URI of the weights.
+    """Bring the bucket up to date; return the URI of the weights.
+
+    A bucket that is kept from an earlier start keeps what it has: only images and weights that are named are uploaded to it. A
+    new one gets drawn images and weights that can be had where none are named.
 
     Raises:
         DemoError: if IMAGES or WEIGHTS name something that cannot be used.
     """
     s3 = client("s3", endpoint_url)
-    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):  # an earlier upload was interrupted
+    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    kept = _uploaded_weights(s3)
+    if images or not kept:
+        _upload_images(s3, images, log)
+    # Weights last: where they are, the images are too, even if an earlier upload was interrupted.
+    return _upload_weights(s3, weights, log) if weights or not kept else kept
+
+
+def _uploaded_weights(s3: Any) -> str | None:
+    """Return the URI of the weights that were uploaded last, if there are any."""
+    found = s3.list_objects_v2(Bucket=BUCKET, Prefix="weights/").get("Contents", [])
+    latest = max(found, key=lambda item: item["LastModified"], default=None)
+    return f"s3://{BUCKET}/{latest['Key']}" if latest else None
+
+
+def _upload_images(s3: Any, folders: str | None, log: Log) -> None:
     with tempfile.TemporaryDirectory(prefix="fruits-demo-") as scratch:
-        if not images:
+        if not folders:
             log("drawing images of 7 varieties, and a few bad files")
             write_images(Path(scratch), PER_VARIETY)
             write_bad_images(Path(scratch))
-        files = image_files(images or scratch)
+        files = image_files(folders or scratch)
         log(f"uploading {len(files)} files to s3://{BUCKET}/images/")
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda item: upload(s3, item[1], f"images/{item[0]}"), files))
 
+
+def _upload_weights(s3: Any, weights: str | None, log: Log) -> str:
     if weights:
         file = Path(weights).expanduser()
         if not file.is_file():

@@ -1,70 +1,37 @@
-"""`make ui`: Airflow with its UI, and the local AWS endpoint with images in its bucket. Ctrl+C ends both."""
+"""`make ui`: Airflow with its UI, and the local AWS endpoint with images in its bucket. Ctrl+C ends both.
+
+The bucket, its results and the record of clusters are kept below AIRFLOW_HOME, as Airflow keeps its runs.
+"""
 
 import argparse
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from demo.bucket import BUCKET, DemoError, client, fill_bucket
+from demo.airflow_server import AirflowServer
+from demo.bucket import BUCKET, DemoError, fill_bucket
 from demo.local_airflow import PROJECT, LocalAirflow
 from demo.local_spark import SPARK
+from demo.ports import only_user_of, require_free
 from local_emr import LocalEmr
+
+DAG_ID = "fruit_features"
+INTERRUPTED = 130  # exit code after Ctrl+C
 
 
 @contextlib.contextmanager
-def aws_environment(port: int) -> Iterator[Mapping[str, str]]:
-    """Yield the variables of the endpoint that AWS_ENDPOINT_URL names, else of a new one on `port` that ends with the block."""
+def aws_environment(port: int, data_dir: Path) -> Iterator[Mapping[str, str]]:
+    """Yield the variables of the endpoint that AWS_ENDPOINT_URL names, else of a new one that ends with the block."""
     if os.environ.get("AWS_ENDPOINT_URL"):
         yield {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         return
-    with LocalEmr(port=port, spark=SPARK) as aws:
+    require_free("127.0.0.1", port, "the local AWS endpoint", "make ui ENDPOINT_PORT=<another>")
+    with LocalEmr(port=port, spark=SPARK, data_dir=data_dir) as aws:
         yield aws.environment()
-
-
-def uploaded_weights(endpoint_url: str) -> str | None:
-    """Return the URI of the weights in the bucket; None unless the bucket was filled completely."""
-    s3 = client("s3", endpoint_url)
-    try:
-        listing = s3.list_objects_v2(Bucket=BUCKET, Prefix="weights/")
-    except s3.exceptions.NoSuchBucket:
-        return None
-    keys = [item["Key"] for item in listing.get("Contents", [])]
-    return f"s3://{BUCKET}/{keys[0]}" if keys else None
-
-
-def run_until_interrupted(command: Sequence[str], environment: Mapping[str, str], grace_seconds: float = 15) -> int:
-    """Run a command until it ends, or until Ctrl+C or SIGTERM; return its exit code.
-
-    The command gets a session of its own. In the terminal's process group each component of Airflow would get the terminal's
-    SIGINT and, a moment later, SIGTERM from `airflow standalone`; the second signal interrupts the handler of the first while
-    it holds a lock, and the component never ends.
-
-    Args:
-        command: the program and its arguments.
-        environment: its environment variables.
-        grace_seconds: how long it may take to stop after the signal; then its whole session is killed.
-    """
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # SIGINT too: a shell without job control has its background jobs ignore it
-        signal.signal(number, signal.default_int_handler)
-    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl+C must not interrupt the clean-up
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(grace_seconds)
-            return 130
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what is left of the session
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -73,46 +40,75 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", help="folder of variety folders, or several joined with ':'")
     parser.add_argument("--weights", help="Keras MobileNetV2 weights without top, HDF5")
     parser.add_argument("--host", default="127.0.0.1", help="address that the UI listens on")
-    parser.add_argument("--port", default="8080", help="port of the UI")
+    parser.add_argument("--port", type=int, default=8080, help="port of the UI")
     parser.add_argument("--endpoint-port", type=int, default=5555, help="port of the local AWS endpoint")
     parser.add_argument("--home", type=Path, default=PROJECT / ".airflow", help="AIRFLOW_HOME")
     return parser.parse_args()
 
 
-def standalone_environment(host: str, port: str, weights: str) -> dict[str, str]:
+def server_settings(host: str, port: int, weights: str) -> dict[str, str]:
     """Return what `airflow standalone` needs besides the settings of every local Airflow."""
     return {
         "AIRFLOW__API__HOST": host,
-        "AIRFLOW__API__PORT": port,
+        "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://localhost:{port}",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://localhost:{port}/execution/",
         # It listens on this machine only, so no login is needed.
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        # A worker each, from the start. The DAG's longest tasks are deferred, so that few run at once.
+        "AIRFLOW__CORE__PARALLELISM": "4",
         "FRUITS_BUCKET": BUCKET,
         "FRUITS_WEIGHTS": weights,
     }
 
 
-def main() -> int:
-    """Start the endpoint and Airflow; return Airflow's exit code."""
-    arguments = parse_arguments()
-    with aws_environment(arguments.endpoint_port) as aws:
+def guide(aws: Mapping[str, str], server: AirflowServer, home: Path, log: Path) -> str:
+    """Return the lines that a person needs to begin."""
+    credentials = " ".join(f"{name}={aws[name]}" for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID") if name in aws)
+    return f"""
+Airflow       {server.url}/dags/{DAG_ID}: press Trigger
+local AWS     {aws["AWS_ENDPOINT_URL"]}, kept in {os.path.relpath(home)} until `make clean`
+more images   {credentials} AWS_SECRET_ACCESS_KEY=local aws s3 cp kiwi.jpg s3://{BUCKET}/images/Kiwi/
+Airflow's log {os.path.relpath(log)}
+Ctrl+C        stops all of it"""
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Start the endpoint and Airflow and watch them; return the exit code.
+
+    Raises:
+        DemoError: something cannot start.
+    """
+    home: Path = arguments.home
+    started = time.monotonic()
+    require_free(arguments.host, arguments.port, "Airflow's UI", "make ui PORT=<another>")
+    with only_user_of(home), aws_environment(arguments.endpoint_port, home / "aws") as aws:
         endpoint_url = aws["AWS_ENDPOINT_URL"]
-        try:
-            # A persistent endpoint may be filled already; weights are uploaded last.
-            weights = uploaded_weights(endpoint_url) or fill_bucket(
-                endpoint_url, arguments.images, arguments.weights, print
-            )
-        except DemoError as error:
-            print(f"demo: {error}", file=sys.stderr)
-            return 2
-        airflow = LocalAirflow(arguments.home, aws, poll_seconds=2)
+        print(f"local AWS on {endpoint_url}; starting Airflow", flush=True)
+        weights = fill_bucket(endpoint_url, arguments.images, arguments.weights, lambda line: print(line, flush=True))
+        airflow = LocalAirflow(home, aws, poll_seconds=2)
         airflow.migrate()
-        url = f"http://localhost:{arguments.port}"
-        print(f"local AWS on {endpoint_url}; Airflow will be on {url} (Ctrl+C stops both)", flush=True)
-        command = [str(Path(sys.executable).with_name("airflow")), "standalone"]
-        environment = airflow.environment | standalone_environment(arguments.host, arguments.port, weights)
-        return run_until_interrupted(command, environment)
+        log = home / "ui.log"
+        environment = airflow.environment | server_settings(arguments.host, arguments.port, weights)
+        with AirflowServer(environment, arguments.port, log) as server:
+            server.wait_until_ready(DAG_ID)
+            print(f"ready after {time.monotonic() - started:.0f} s\n{guide(aws, server, home, log)}", flush=True)
+            ended = server.wait_until_it_ends()
+        raise DemoError(f"{ended} has ended by itself, so all of Airflow was stopped: see {log}")
+
+
+def main() -> int:
+    """Serve until Ctrl+C, SIGTERM or the end of a part; return the exit code."""
+    # SIGINT too: a shell without job control has its background jobs ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return serve(parse_arguments())
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":
