@@ -1,0 +1,100 @@
+"""The results of `fruit_features` in Airflow's UI: "Fruit results" in the navigation, and a tab "Results" on each DAG run."""
+
+import logging
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+from results_page.reading import DAG_ID, Results, ResultsError, run_name
+
+CONNECTION = "aws_default"
+MOUNT = "/fruits"
+
+log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=32)
+def _results(bucket: str, prefix: str) -> Results:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    return Results(S3Hook(CONNECTION).get_conn(), bucket, prefix)
+
+
+def open_results(run_id: str | None) -> Results:
+    """Return the results of the bucket that a run was triggered with; without a run, of FRUITS_BUCKET.
+
+    Raises:
+        ResultsError: no bucket is known, or there is no connection to it.
+    """
+    conf = _conf(run_id) if run_id else {}
+    bucket = conf.get("bucket") or os.environ.get("FRUITS_BUCKET")
+    if not bucket:
+        raise ResultsError("No bucket is known here: set FRUITS_BUCKET for Airflow's API server (see .env.example).")
+    prefix = str(conf.get("output_prefix") or "").strip("/")
+    try:
+        return _results(str(bucket), f"{prefix}/" if prefix else "")
+    except Exception as error:  # a connection fails in as many ways as there are secrets backends
+        log.exception("no S3 client by connection %s", CONNECTION)
+        raise ResultsError(f"The connection {CONNECTION} gives no access to S3: {error}") from error
+
+
+def _conf(run_id: str) -> Mapping[str, Any]:
+    """Return what a run was triggered with; nothing for a name that Airflow does not know as a run_id."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        conf = session.scalar(select(DagRun.conf).where(DagRun.dag_id == DAG_ID, DagRun.run_id == run_id))
+    return conf if isinstance(conf, Mapping) else {}
+
+
+def durations() -> dict[str, float]:
+    """Return the seconds of every run that has ended, by the name of its folder."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    columns = select(DagRun.run_id, DagRun.start_date, DagRun.end_date).where(DagRun.dag_id == DAG_ID)
+    with create_session() as session:
+        rows = session.execute(columns.where(DagRun.start_date.is_not(None), DagRun.end_date.is_not(None))).all()
+    return {run_name(run_id): (end - start).total_seconds() for run_id, start, end in rows if start and end}
+
+
+@lru_cache(maxsize=1)
+def _apps() -> list[dict[str, Any]]:
+    from results_page.pages import create_app
+
+    return [{"app": create_app(open_results, durations), "url_prefix": MOUNT, "name": "Fruit results"}]
+
+
+class _WhenAsked:
+    """The applications, made when the API server asks: every worker loads plugins, and the imports take 1.6 s."""
+
+    def __get__(self, *_: object) -> list[dict[str, Any]]:
+        return _apps()
+
+
+class ResultsPlugin(AirflowPlugin):
+    """Mounts the pages and names them in the UI."""
+
+    name = "fruit_results"
+    fastapi_apps = _WhenAsked()
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Fruit results",
+            "href": f"{MOUNT.lstrip('/')}/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "fruit-results",
+        },
+        {
+            "name": "Results",
+            "href": f"{MOUNT.lstrip('/')}/runs/{{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "fruit-run-results",
+        },
+    ]

@@ -1,0 +1,202 @@
+"""The results page, on a listing of the local endpoint; who may see it is Airflow's own check."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from local_emr import LocalEmr
+from results_page import pages
+from results_page.reading import Results, ResultsError, run_name
+from tests.conftest import PROJECT
+
+HOSTILE = """<img src=x onerror=alert(1)> & "50 %\""""
+BUCKET = "orchard"
+
+
+@pytest.fixture
+def s3(aws: LocalEmr) -> Any:
+    return boto3.client("s3")
+
+
+@pytest.fixture
+def results(s3: Any) -> Results:
+    return Results(s3, BUCKET)
+
+
+@pytest.fixture
+def app(results: Results) -> FastAPI:
+    def open_results(run_id: str | None) -> Results:
+        if run_id == "elsewhere":
+            raise ResultsError(f"no bucket {HOSTILE}")
+        return results
+
+    return pages.create_app(open_results, lambda: {"manual__2026-01-02": 3725.0})
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    """Somebody who may see the DAG's runs, at the place where Airflow mounts the pages."""
+    app.dependency_overrides[pages.may_see_runs] = lambda: None
+    airflow = FastAPI()
+    airflow.mount("/fruits", app)
+    with TestClient(airflow) as made:
+        yield made
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), content)
+    return content.getvalue()
+
+
+def put_run(s3: Any, name: str, new: int = 3, **report: Any) -> None:
+    document = {"images": 1354, "components": 29, "explained_variance": 0.8031, "rejects_by_reason": {}, **report}
+    s3.put_object(Bucket=BUCKET, Key=f"results/run={name}/report.json", Body=json.dumps(document))
+    s3.put_object(Bucket=BUCKET, Key=f"results/run={name}/report.html", Body=b"<p>the report</p><script>1</script>")
+    manifest = parquet([{"path": str(number)} for number in range(new)])
+    s3.put_object(Bucket=BUCKET, Key=f"runs/{name}/manifest/manifest.parquet", Body=manifest)
+
+
+def test_runs_are_listed_with_their_figures_the_newest_first(client: TestClient, s3: Any) -> None:
+    put_run(s3, "manual__2026-01-01T10-00-00", rejects_by_reason={"empty": 1, "truncated": 2})
+    put_run(s3, "manual__2026-01-02", new=0)
+    put_run(s3, "scheduled__2026-01-03T10-00-00")
+    s3.put_object(Bucket=BUCKET, Key="results/latest.json", Body=json.dumps({"run": "scheduled__2026-01-03T10-00-00"}))
+    page = client.get("/fruits/").text
+
+    order = [page.index(name) for name in ("2026-01-03T10", "2026-01-01T10", "manual__2026-01-02<")]
+    assert order == sorted(order)
+    for text in ("1,354", "29", "80.31%", "2 truncated, 1 empty", "1 h 02 min", "orchard"):
+        assert text in page
+    assert page.count("published") == 1
+
+
+def test_a_run_shows_its_figures_and_its_report_by_run_id_or_folder(client: TestClient, s3: Any) -> None:
+    put_run(s3, "manual__2026-01-01T10-00-00.5-00-00", new=17)
+    for name in ("manual__2026-01-01T10:00:00.5+00:00", "manual__2026-01-01T10-00-00.5-00-00"):
+        page = client.get(f"/fruits/runs/{name.replace('+', '%2B').replace(':', '%3A')}")
+        assert page.status_code == 200
+        assert "<dd>17</dd>" in page.text
+
+
+def test_the_report_is_streamed_with_an_origin_of_its_own(client: TestClient, s3: Any) -> None:
+    put_run(s3, "r")
+    report = client.get("/fruits/runs/r/report")
+
+    assert report.text.startswith("<p>the report</p>")
+    assert report.headers["content-type"] == "text/html; charset=utf-8"
+    policy = report.headers["content-security-policy"].split("; ")
+    assert "default-src 'none'" in policy
+    assert "sandbox allow-scripts" in policy, "its scripts must not act as the person who reads it"
+
+
+def test_rejects_are_listed_with_counts(client: TestClient, s3: Any) -> None:
+    row = {"path": f"s3://b/{HOSTILE}.jpg", "label": "x", "reason": "empty", "detail": "0 bytes"}
+    s3.put_object(Bucket=BUCKET, Key="rejects/run=r/part-0.parquet", Body=parquet([row] * 700))
+    s3.put_object(Bucket=BUCKET, Key="rejects/run=r/part-1.parquet", Body=b"damaged")
+    s3.put_object(Bucket=BUCKET, Key="rejects/run=r/_SUCCESS", Body=b"")
+    page = client.get("/fruits/runs/r/rejects").text
+
+    assert "700 empty" in page
+    assert "The first 500:" in page
+    assert page.count("0 bytes") == 500
+    assert "<img" not in page
+    assert "&lt;img src=x" in page
+
+
+def test_names_from_the_bucket_are_text_everywhere(client: TestClient, s3: Any) -> None:
+    put_run(s3, HOSTILE.replace("/", ""), rejects_by_reason={HOSTILE: 2})
+    s3.put_object(
+        Bucket=BUCKET, Key="results/run=odd/report.json", Body=json.dumps({"images": HOSTILE, "components": {}})
+    )
+    pages_shown = [client.get("/fruits/"), client.get("/fruits/runs/odd"), client.get("/fruits/runs/elsewhere")]
+
+    for shown in pages_shown:
+        assert "<img" not in shown.text
+        assert "script-src" not in shown.headers["content-security-policy"]
+        assert shown.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_what_is_missing_is_said(client: TestClient, s3: Any) -> None:
+    assert "Trigger the DAG fruit_features" in client.get("/fruits/").text
+    for path in ("runs/none", "runs/none/report"):
+        missing = client.get(f"/fruits/{path}")
+        assert missing.status_code == 404
+        assert 'href="../' in missing.text
+    s3.delete_bucket(Bucket=BUCKET)
+    gone = client.get("/fruits/")
+    assert gone.status_code == 502
+    assert "NoSuchBucket" in gone.text
+
+
+def test_a_thousand_runs_are_shown_a_page_at_a_time(client: TestClient, s3: Any, results: Results) -> None:
+    for number in range(1000):
+        s3.put_object(Bucket=BUCKET, Key=f"results/run=manual__2026-01-01T10-00-{number:04}/report.json", Body=b"{}")
+    requests: list[str] = []
+    s3.meta.events.register("before-call.s3", lambda model, **_: requests.append(model.name))
+    started = time.monotonic()
+    page = client.get("/fruits/?page=2").text
+    seconds = time.monotonic() - started
+
+    assert "Page 2 of 40" in page
+    assert "T10-00-0974<" in page
+    assert "T10-00-0975<" not in page
+    assert requests.count("ListObjectsV2") == 1
+    assert len(requests) <= 2 + 2 * pages.PER_PAGE
+    assert seconds < 30, "a second or two on an idle machine"
+    requests.clear()
+    client.get("/fruits/?page=2")
+    assert len(requests) <= 2, "the figures of a run are kept for a minute"
+
+
+def test_every_route_asks_airflow_who_it_is(app: FastAPI) -> None:
+    client = TestClient(app)
+    routes = [route for route in app.routes if hasattr(route, "path")]
+
+    assert len(routes) == 5
+    for route in routes:
+        answer = client.get(route.path.replace("{run}", "r"))
+        assert answer.status_code == 401, route.path
+        assert "DOCTYPE" not in answer.text
+
+
+def test_a_folder_is_named_as_the_dag_names_it() -> None:
+    from fruit_features.layout import run_name as of_the_dag
+
+    for run_id in ("manual__2026-01-01T10:00:00.5+00:00", "a b/c~é", "x"):
+        assert run_name(run_id) == of_the_dag(run_id)
+
+
+def test_a_worker_that_loads_the_plugin_does_not_import_the_pages() -> None:
+    code = "import sys, results_plugin as p; assert 'results_page.pages' not in sys.modules; print(p.ResultsPlugin().fastapi_apps)"
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "plugins")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+    assert "'url_prefix': '/fruits'" in done.stdout
+
+
+def test_the_parts_are_not_plugins_themselves() -> None:
+    folder = PROJECT / "plugins"
+    loaded = [Path(file).relative_to(folder).parts[0] for file in list_py_file_paths_of(folder)]
+
+    assert "results_plugin.py" in loaded
+    assert "results_page" not in loaded
+
+
+def list_py_file_paths_of(folder: Path) -> Iterator[str]:
+    from airflow._shared.module_loading import find_path_from_directory
+
+    return find_path_from_directory(str(folder), ".airflowignore")
