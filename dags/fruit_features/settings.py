@@ -17,6 +17,7 @@ from fruit_features.config import DEFAULT_BUCKET, DEFAULT_REGION, DEFAULT_WEIGHT
 IMAGENET = "imagenet"
 REQUIRED: Any = ...  # pydantic's sign for a field without a default
 CLUSTER: dict[str, Any] = {"section": "Cluster"}  # a section of the form
+BOUNDS = {"exclusiveMinimum": "above", "minimum": "at least", "maximum": "at most"}  # of JSON schema, in words
 
 
 class ConfigError(AirflowFailException):
@@ -143,7 +144,7 @@ class RunSettings(BaseModel):
 def _explain(error: Any) -> str:
     """Say what is wrong with one param, from an item of pydantic's `errors()`."""
     name, value = error["loc"][0], error["input"]
-    schema = PARAMS[name].schema if name in PARAMS else {}
+    schema = SCHEMAS.get(name, {})
     if error["type"] == "extra_forbidden":
         (nearest, *_) = [*difflib.get_close_matches(str(name), PARAMS, n=1), None]
         return f"there is no param {name!r}" + (f"; did you mean {nearest!r}?" if nearest else "")
@@ -151,8 +152,7 @@ def _explain(error: Any) -> str:
         return f"{name} is not set: it has no default"
     if error["type"] == "value_error":  # of a validator above
         return f"{name} is {list(value) if isinstance(value, tuple) else value}: {error['ctx']['error']}"
-    bounds = {"exclusiveMinimum": "above", "minimum": "at least", "maximum": "at most"}
-    wanted = " and ".join(f"{words} {schema[key]:g}" for key, words in bounds.items() if key in schema)
+    wanted = " and ".join(f"{words} {schema[key]:g}" for key, words in BOUNDS.items() if key in schema)
     if wanted and error["type"].startswith(("greater_than", "less_than")):
         return f"{name} is {value}: it must be {wanted}, e.g. {schema_default(name)}"
     return f"{name} is {value!r}: {error['msg']}"
@@ -163,18 +163,27 @@ def schema_default(name: str) -> Any:
     return RunSettings.model_fields[name].default
 
 
-def to_params(settings: type[BaseModel]) -> dict[str, Param]:
-    """Return a Param for each field of the model, with the field's JSON schema.
-
-    Airflow's form disables its Trigger button while a field whose type lacks `null` is empty, and knows `type` but not `anyOf`.
-    """
-    params = {}
+def to_schemas(settings: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """Return the JSON schema of each field of the model, with one `type` for the `anyOf` that the form ignores."""
+    schemas = {}
     for name, schema in settings.model_json_schema()["properties"].items():
         choices = schema.pop("anyOf", [schema])
         types = [choice["type"] for choice in choices]
         merged = {key: value for part in (*choices, schema) for key, value in part.items()}
-        params[name] = Param(**{**merged, "type": types if len(types) > 1 else types[0]})
-    return params
+        schemas[name] = {**merged, "type": types if len(types) > 1 else types[0]}
+    return schemas
 
 
-PARAMS = to_params(RunSettings)
+def to_param(schema: dict[str, Any]) -> Param:
+    """Return the Param of a field's schema.
+
+    Airflow's form turns a number beyond `minimum` or `maximum` into the bound, and runs with that; below `allOf` it does not see
+    them, so that the number is refused. Its Trigger button is disabled while a field whose type lacks `null` is empty.
+    """
+    bounds = {key: value for key, value in schema.items() if key in BOUNDS}
+    rest = {key: value for key, value in schema.items() if key not in BOUNDS}
+    return Param(**rest, **({"allOf": [bounds]} if bounds else {}))
+
+
+SCHEMAS = to_schemas(RunSettings)
+PARAMS = {name: to_param(schema) for name, schema in SCHEMAS.items()}

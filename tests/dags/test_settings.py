@@ -50,6 +50,12 @@ def test_the_form_opens_ready_to_press(name: str) -> None:
         assert PARAMS[name].value not in (None, "")
 
 
+@pytest.mark.parametrize("name", PARAMS)
+def test_the_form_cannot_turn_a_number_into_a_bound(name: str) -> None:
+    # Its number field sets 2 to a `maximum` of 1 without a word, and the run goes on with that.
+    assert not {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"} & PARAMS[name].schema.keys()
+
+
 @pytest.mark.parametrize(("param", "value"), [("variance", 1), ("variance", 0.8), ("weights", "s3://b/a b/w.h5")])
 def test_the_schemas_let_through_what_works(param: str, value: object) -> None:
     assert PARAMS[param].resolve(value) == value
