@@ -15,6 +15,9 @@ from PIL import Image
 
 from app.settings import Settings
 from spark_jobs.schemas import FEATURE_COUNT, FEATURES, INVENTORY
+from tests.chromium import browser
+
+__all__ = ["browser"]
 
 MODEL = "mobilenetv2-colors-224-v1"
 COLORS: dict[str, tuple[int, int, int]] = {
