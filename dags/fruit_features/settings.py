@@ -182,7 +182,9 @@ def to_param(schema: dict[str, Any]) -> Param:
     """
     bounds = {key: value for key, value in schema.items() if key in BOUNDS}
     rest = {key: value for key, value in schema.items() if key not in BOUNDS}
-    return Param(**rest, **({"allOf": [bounds]} if bounds else {}))
+    if bounds:
+        rest["allOf"] = [bounds]
+    return Param(**rest)
 
 
 SCHEMAS = to_schemas(RunSettings)
