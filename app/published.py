@@ -131,10 +131,8 @@ def _inventory(storage: Storage, run: str) -> dict[tuple[str, str], int]:
         raise NotPublishedError(f"{name} in {storage.root} is missing or damaged: run the DAG again") from None
     except OSError as error:
         raise StorageError(f"{name} in {storage.root} cannot be read: {error}") from error
-    return {
-        key: slot
-        for slot, key in enumerate(zip(*(table[name].to_pylist() for name in table.schema.names), strict=True))
-    }
+    keys = zip(table["path"].to_pylist(), table["etag"].to_pylist(), strict=True)
+    return {key: slot for slot, key in enumerate(keys)}
 
 
 def _batches(storage: Storage, name: str) -> Iterator[pa.RecordBatch]:
@@ -166,7 +164,10 @@ def _fill(batch: pa.RecordBatch, rows: list[tuple[int, int]], vectors: npt.NDArr
     if not rows:
         return
     taken = batch.take(pa.array([row for row, _ in rows]))
-    values = taken["features"].flatten().to_numpy(zero_copy_only=False).reshape(len(rows), FEATURE_COUNT)
+    values = taken["features"].flatten().to_numpy(zero_copy_only=False)
+    if len(values) != len(rows) * FEATURE_COUNT:
+        raise NotPublishedError(f"not every published feature row has {FEATURE_COUNT} numbers: run the DAG again")
+    values = values.reshape(len(rows), FEATURE_COUNT)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     slots = [slot for _, slot in rows]
     vectors[slots] = values / np.maximum(lengths, np.finfo(np.float32).tiny)

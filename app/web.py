@@ -96,8 +96,12 @@ def _refusal(_: Request, error: Exception) -> JSONResponse:
 def _add_page(app: FastAPI) -> None:
     files = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css", "/icon.svg": "icon.svg"}
     for route, name in files.items():
-        file = FileResponse(PAGES / name, headers={"Cache-Control": "no-cache"})
-        app.get(route)(lambda file=file: file)
+        app.get(route)(_sender(PAGES / name))
+
+
+def _sender(file: Path) -> Callable[[], FileResponse]:
+    """Return a route without parameters: FastAPI would take a default argument for one of the query."""
+    return lambda: FileResponse(file, headers={"Cache-Control": "no-cache"})
 
 
 def _add_lookup(app: FastAPI, settings: Settings, follower: Follower) -> None:

@@ -87,6 +87,13 @@ def test_what_is_missing_is_named(bucket: Bucket, tmp_path: Path) -> None:
         published(bucket)
 
 
+def test_rows_of_another_length_are_named(bucket: Bucket) -> None:
+    bucket.write_features("zz", [bucket.row("Lemon/1.png", (1, 2, 3), features=[1.0, 2.0])])
+
+    with pytest.raises(NotPublishedError, match="1280 numbers"):
+        published(bucket)
+
+
 def test_an_image_is_read_from_the_copy_and_from_nowhere_else(bucket: Bucket) -> None:
     storage = Storage(str(bucket.folder))
 

@@ -127,6 +127,13 @@ def test_every_answer_has_the_headers_that_keep_foreign_content_out(client: Test
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_a_query_does_not_change_the_page(client: TestClient) -> None:
+    page = client.get("/?file=<script>alert(1)</script>")
+
+    assert page.text == client.get("/").text
+    assert page.headers["content-type"].startswith("text/html")
+
+
 @pytest.mark.parametrize("path", ["/examples/unknown/0", "/examples/{version}/99", "/examples/{version}/-1"])
 def test_only_published_images_are_shown(client: TestClient, path: str) -> None:
     version = ask(client, photo(COLORS["Lime"]))["candidates"][0]["examples"][0].split("/")[1]
