@@ -71,6 +71,14 @@ def _apps() -> list[dict[str, Any]]:
     return [{"app": create_app(open_results, durations), "url_prefix": MOUNT, "name": "Fruit results"}]
 
 
+def _application() -> list[dict[str, str]]:
+    """Return the link to "Which fruit is this?" where FRUITS_APP_URL says that there is one."""
+    url = os.environ.get("FRUITS_APP_URL", "")
+    if not url.startswith(("http://", "https://")):
+        return []
+    return [{"name": "Which fruit is this?", "href": url, "destination": "nav", "category": "browse"}]
+
+
 class _WhenAsked:
     """The applications, made when the API server asks: every worker loads plugins, and the imports take 1.6 s."""
 
@@ -97,4 +105,5 @@ class ResultsPlugin(AirflowPlugin):
             "destination": "dag_run",
             "url_route": "fruit-run-results",
         },
+        *_application(),
     ]

@@ -17,6 +17,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+import results_plugin
 from local_emr import LocalEmr
 from results_page import pages
 from results_page.reading import Results, ResultsError, run_name
@@ -186,6 +187,17 @@ def test_a_worker_that_loads_the_plugin_does_not_import_the_pages() -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 
     assert "'url_prefix': '/fruits'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "linked"), [("http://localhost:8090", True), ("", False), ("javascript:alert(1)", False)]
+)
+def test_the_application_is_linked_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, url: str, *, linked: bool
+) -> None:
+    monkeypatch.setenv("FRUITS_APP_URL", url)
+
+    assert [view["href"] for view in results_plugin._application()] == ([url] if linked else [])
 
 
 def test_the_parts_are_not_plugins_themselves() -> None:
