@@ -2,6 +2,7 @@
 
 import http.client
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -209,6 +210,17 @@ def test_s3_is_slow(local_emr: LocalEmr, s3: Any) -> None:
     began = time.monotonic()
     s3.list_objects_v2(Bucket="data")
     assert slow >= 0.2 > time.monotonic() - began
+
+
+def test_requests_that_wait_go_on_once_their_rule_is_lifted(local_emr: LocalEmr, s3: Any) -> None:
+    s3.put_object(Bucket="data", Key="k", Body=b"x")
+    local_emr.faults.add(fault="s3-latency", milliseconds=3_600_000, key="k")
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(s3.get_object, Bucket="data", Key="k")
+        wait_for(lambda: local_emr.faults.list()[0]["hits"])
+        assert not answer.done()
+        local_emr.faults.clear()
+        assert answer.result(20)["ContentLength"] == 1
 
 
 def test_latency_of_one_request_does_not_hold_up_the_others(local_emr: LocalEmr, s3: Any) -> None:

@@ -3,7 +3,6 @@
 import json
 import re
 import secrets
-import time
 import traceback
 from collections.abc import Iterable
 from functools import partial
@@ -75,7 +74,7 @@ class Gateway:
     def _answer_s3(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         target = _s3_target(environ)
         if slow := self._faults.match("s3-latency", target):
-            time.sleep(float(slow.fields["milliseconds"]) / 1000)
+            slow.lifted.wait(float(slow.fields["milliseconds"]) / 1000)
         if failed := self._faults.match("s3-error", target):
             return _s3_error(start_response, int(failed.fields["status"]), environ)
         drop = self._faults.match("s3-drop", target)

@@ -62,6 +62,7 @@ class Fault:
     times: int | None = None
     hits: int = 0
     rng: random.Random = field(default_factory=random.Random, repr=False)
+    lifted: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def description(self) -> dict[str, Any]:
         """Return the rule as the admin route shows it."""
@@ -117,12 +118,18 @@ class Faults:
     def remove(self, fault_id: str) -> bool:
         """Lift one rule; return False where there is none of that id."""
         with self._lock:
-            return self._rules.pop(fault_id, None) is not None
+            fault = self._rules.pop(fault_id, None)
+        if fault:
+            fault.lifted.set()
+        return fault is not None
 
     def clear(self) -> None:
         """Lift every rule."""
         with self._lock:
+            lifted = list(self._rules.values())
             self._rules.clear()
+        for fault in lifted:
+            fault.lifted.set()
 
     def list(self) -> list[dict[str, Any]]:
         """Return the rules in force, with how often each one hit."""

@@ -88,7 +88,7 @@ class Lifecycle:
             return reason
         self._node = self._context.make_node(cluster)
         if self._node.yarn:
-            self._node.yarn.start(self._context.reaper)
+            self._node.yarn.start()
         self._enter("BOOTSTRAPPING")
         if reason := (
             self._run_bootstrap_actions(self._node)

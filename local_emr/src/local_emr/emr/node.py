@@ -155,6 +155,8 @@ class Node:
         return {
             "spark.yarn.jars": f"local:{self._spark.home}/jars/*",
             "spark.yarn.stagingDir": f"file://{yarn.staging}",
+            # Otherwise the ApplicationMaster listens on a network interface; executors listen on their node's address.
+            "spark.yarn.appMasterEnv.SPARK_LOCAL_IP": "127.0.0.1",
             "spark.dynamicAllocation.enabled": "true",
             # Instead of EMR's shuffle service.
             "spark.dynamicAllocation.shuffleTracking.enabled": "true",

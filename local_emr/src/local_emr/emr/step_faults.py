@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -22,7 +23,8 @@ class StepFaults:
     """
 
     def __init__(self, faults: Faults, cluster: tuple[str, ...], step: Step, yarn: Yarn | None = None) -> None:
-        self._kills = {"worker-kill": lambda session: kill_python_worker([session, *(yarn.sessions if yarn else [])])}
+        self._yarn = yarn
+        self._kills: dict[str, Callable[[int], bool]] = {"worker-kill": self._kill_python_worker}
         if yarn:
             self._kills |= {
                 "kill-node": lambda _: yarn.kill_node(),
@@ -52,14 +54,14 @@ class StepFaults:
                 self._due.remove(fault)
         return None
 
-
-def kill_python_worker(sessions: list[int]) -> bool:
-    """Kill one Python worker of these process sessions, if there is one: Spark's daemon forks them."""
-    for pid in [member for session in sessions for member in session_members(session)]:
-        with contextlib.suppress(psutil.Error):
-            worker = psutil.Process(pid)
-            parent = worker.parent()
-            if parent and all("pyspark.daemon" in process.cmdline() for process in (worker, parent)):
-                worker.kill()
-                return True
-    return False
+    def _kill_python_worker(self, session: int) -> bool:
+        """Kill one Python worker of the step, if there is one: Spark's daemon forks them."""
+        pids = [process.pid for process in self._yarn.containers()] if self._yarn else session_members(session)
+        for pid in pids:
+            with contextlib.suppress(psutil.Error):
+                worker = psutil.Process(pid)
+                parent = worker.parent()
+                if parent and all("pyspark.daemon" in process.cmdline() for process in (worker, parent)):
+                    worker.kill()
+                    return True
+        return False

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 # GiB of memory per vCPU, by the letter an instance family begins with.
 GIB_PER_VCPU = {"c": 2, "m": 4, "r": 8}
 VCPUS = {"large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16}
-# yarn.nodemanager.resource.memory-mb by the instance's GiB, as EMR's "Task configuration" page has it for m5 and r5.xlarge. That
-# the other families get the same for the same memory is assumed.
-YARN_MB = {4: 2048, 8: 6144, 16: 12288, 32: 24576, 64: 57344, 128: 122880}
+# What EMR leaves to the system and to its daemons, in GiB: a quarter of the memory, but 8 at most. That is the difference in
+# every yarn.nodemanager.resource.memory-mb from 8 to 128 GiB of EMR's "Task configuration" page that we know: c5.xlarge 6144,
+# c5.2xlarge and m5.xlarge 12288, m5.2xlarge and r5.xlarge 24576, m5.4xlarge and r5.2xlarge 57344, m5.8xlarge 122880. It
+# depends on the memory alone, not on the family, so the later ones (m6g, m7g, m7a, c7g, r7g) are taken to get the same.
+LARGEST_RESERVE_GIB = 8
 
 SHARE_OF_MACHINE = (
     0.5  # of its memory, for the containers of all nodes; drivers, daemons and the endpoint need the rest
@@ -20,7 +22,8 @@ def node_resources(instance_type: str) -> tuple[int, int]:
     """Return the memory in MB and the vcores that EMR gives YARN on an instance; an unknown type counts as m5.xlarge."""
     family, _, size = instance_type.partition(".")
     vcores = VCPUS.get(size, VCPUS["xlarge"])
-    return YARN_MB[vcores * GIB_PER_VCPU.get(family[:1], GIB_PER_VCPU["m"])], vcores
+    gib = vcores * GIB_PER_VCPU.get(family[:1], GIB_PER_VCPU["m"])
+    return int((gib - min(gib / 4, LARGEST_RESERVE_GIB)) * 1024), vcores
 
 
 def memory_scale(instance_types: Sequence[str], machine_mb: float) -> float:

@@ -30,7 +30,6 @@ def yarn_site(requested: Mapping[str, str], scale: float, home: Path, largest_no
     local = {
         "yarn.resourcemanager.hostname": "127.0.0.1",
         **{f"yarn.resourcemanager{name}.address": f"127.0.0.1:{port}" for name, port in _free_ports().items()},
-        **{f"yarn.nodemanager{name}.address": "127.0.0.1:0" for name in ("", ".localizer", ".webapp")},
         "yarn.nodemanager.user-home-dir": str(home),
     }
     defaults = {
@@ -43,20 +42,34 @@ def yarn_site(requested: Mapping[str, str], scale: float, home: Path, largest_no
         "yarn.nodemanager.container-monitor.interval-ms": "1000",
         # A laptop's disk is fuller than a fresh node's.
         "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "99.9",
-        # Hadoop takes a node for lost after ten minutes; here time goes faster.
+        # Hadoop takes a node for lost after ten minutes; here time goes faster. The ApplicationMaster has its ten minutes: they
+        # count from its launch, and a JVM starts slowly on a busy machine. Its death is reported by its node.
         "yarn.nm.liveness-monitor.expiry-interval-ms": "10000",
-        "yarn.am.liveness-monitor.expiry-interval-ms": "10000",
         "yarn.resourcemanager.am.max-attempts": "2",
+        # A NodeManager that is up before the ResourceManager tries again after this time; Hadoop's waits half a minute.
+        "yarn.resourcemanager.connect.retry-interval.ms": "500",
     }
     scaled = {name: str(int(int(requested[name]) * scale)) for name in MEMORY_PROPERTIES if name in requested}
     return {**defaults, **requested, **scaled, **local}
 
 
-def node_site(site: Mapping[str, str], directory: Path, logs: Path, memory_mb: int, vcores: int) -> dict[str, str]:
+def node_addresses(count: int) -> list[str]:
+    """Return an address for each node, of the loopback interface: what Spark never runs twice on one host needs several.
+
+    Linux has all of 127.0.0.0/8; where a system has but 127.0.0.1 the nodes share that.
+    """
+    addresses = [f"127.0.0.{number + 2}" for number in range(count)]
+    return addresses if all(_is_free(0, address) for address in addresses) else ["127.0.0.1"] * count
+
+
+def node_site(
+    site: Mapping[str, str], address: str, directory: Path, logs: Path, memory_mb: int, vcores: int
+) -> dict[str, str]:
     """Return yarn-site.xml of one NodeManager.
 
     Args:
         site: of the ResourceManager.
+        address: to listen on, and the host's name as far as YARN and Spark are concerned.
         directory: where the containers work.
         logs: where the containers' output goes.
         memory_mb: scaled memory of the node, unless the site says otherwise.
@@ -66,8 +79,13 @@ def node_site(site: Mapping[str, str], directory: Path, logs: Path, memory_mb: i
         "yarn.nodemanager.resource.memory-mb": str(memory_mb),
         "yarn.nodemanager.resource.cpu-vcores": str(vcores),
     }
-    directories = {"yarn.nodemanager.local-dirs": str(directory), "yarn.nodemanager.log-dirs": str(logs)}
-    return {**resources, **site, **directories}
+    own = {
+        "yarn.nodemanager.bind-host": address,  # with it YARN takes the name from the address
+        **{f"yarn.nodemanager{name}.address": f"{address}:0" for name in ("", ".localizer", ".webapp")},
+        "yarn.nodemanager.local-dirs": str(directory),
+        "yarn.nodemanager.log-dirs": str(logs),
+    }
+    return {**resources, **site, **own}
 
 
 def _free_ports() -> dict[str, int]:
@@ -82,9 +100,9 @@ def _free_ports() -> dict[str, int]:
     return ports
 
 
-def _is_free(port: int) -> bool:
+def _is_free(port: int, address: str = "127.0.0.1") -> bool:
     try:
-        socket.create_server(("127.0.0.1", port)).close()
+        socket.create_server((address, port)).close()
     except OSError:
         return False
     return True

@@ -1,24 +1,24 @@
-"""The processes of one cluster's YARN. Each daemon is a process session; a NodeManager's containers are in its session."""
+"""The processes of one cluster's YARN: each daemon below a supervisor, which its containers cannot leave."""
 
 import contextlib
 import json
 import logging
-import os
-import shlex
-import signal
+import re
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
-from local_emr.emr.node_files import LOG4J, hadoop_xml, write_command
-from local_emr.emr.reaper import Reaper, session_members, signal_session
+from local_emr.emr.node_files import LOG4J, hadoop_xml
 from local_emr.emr.settings import Spark
+from local_emr.emr.yarn import supervisor
 from local_emr.emr.yarn.capacity import MAX_NODES, machine_memory, memory_scale, node_resources
-from local_emr.emr.yarn.configuration import CAPACITY_SCHEDULER, node_site, yarn_site
+from local_emr.emr.yarn.configuration import CAPACITY_SCHEDULER, node_addresses, node_site, yarn_site
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +27,7 @@ NODE_MANAGER = "org.apache.hadoop.yarn.server.nodemanager.NodeManager"
 EXECUTOR = "org.apache.spark.executor.YarnCoarseGrainedExecutorBackend"
 # In client deploy mode: Spark's driver is the step's own process.
 APPLICATION_MASTER = "org.apache.spark.deploy.yarn.ExecutorLauncher"
-# Hadoop starts a container by `setsid`, in a session that nobody would find again once its NodeManager is dead. A process
-# group of its own is all that it needs there.
-PROCESS_GROUP = "import os, sys; os.setpgid(0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+START_SECONDS = 240  # it takes ten; more than that only on a machine that does much else
 
 
 class Yarn:
@@ -59,49 +57,44 @@ class Yarn:
         self._types = list(instance_types[:MAX_NODES]) or ["m5.xlarge"]
         self.scale = memory_scale(self._types, machine_memory())
         self._root, self._logs, self._home, self._spark = root, logs, home, spark
+        self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
         self.conf = root / "conf"
         self.staging = root / "staging"
         self._bin = root / "bin"
         self.site = yarn_site(classified.get("yarn-site", {}), self.scale, home, max(map(self._memory, self._types)))
         self._scheduler = CAPACITY_SCHEDULER | dict(classified.get("capacity-scheduler", {}))
-        self._manager: subprocess.Popen[bytes] | None = None
-        self._nodes: list[subprocess.Popen[bytes]] = []
-        self._bin.mkdir(parents=True)
-        self.staging.mkdir()
-        write_command(
-            self._bin / "setsid", f'exec {shlex.join([sys.executable, "-I", "-S", "-c", PROCESS_GROUP])} "$@"'
-        )
+        self.staging.mkdir(parents=True)
         self._write_configuration(self.conf, self.site)
 
-    def start(self, reaper: Reaper) -> None:
+    def start(self) -> None:
         """Start the daemons; `ready` tells when they are up."""
-        self._reaper = reaper
-        self._manager = self._start_daemon(RESOURCE_MANAGER, self.conf, "resourcemanager")
-        for number, instance_type in enumerate(self._types):
+        self._began = time.monotonic()
+        self._start_daemon(RESOURCE_MANAGER, self.conf, "resourcemanager")
+        addresses = node_addresses(len(self._types))
+        for number, (instance_type, address) in enumerate(zip(self._types, addresses, strict=True)):
             name = f"node-{number}"
             conf, logs = self._root / name / "conf", self._logs / name
-            site = node_site(
-                self.site,
-                self._root / name / "local",
-                logs,
-                self._memory(instance_type),
-                node_resources(instance_type)[1],
-            )
+            memory_mb, vcores = self._memory(instance_type), node_resources(instance_type)[1]
+            site = node_site(self.site, address, self._root / name / "local", logs, memory_mb, vcores)
             self._write_configuration(conf, site)
-            self._nodes.append(self._start_daemon(NODE_MANAGER, conf, name))
+            self._start_daemon(NODE_MANAGER, conf, name)
 
     def ready(self) -> bool:
         """Return whether every NodeManager has registered.
 
         Raises:
-            RuntimeError: a daemon has ended; the message says where its log is.
+            RuntimeError: a daemon has ended, or is not up after `START_SECONDS`; the message says which and what its log says.
         """
-        for daemon in self._daemons():
-            if daemon.poll() is not None:
-                raise RuntimeError(
-                    f"a daemon of YARN ended with code {daemon.returncode}: see the logs in {self._logs}"
-                )
-        return self.nodes_running() == len(self._types)
+        for name, daemon in self._supervisors.items():
+            if (code := daemon.poll()) is not None:
+                raise RuntimeError(f"YARN's {name} ended with exit code {code}: {self._last_problem(name)}")
+        running = self.nodes_running()
+        if running < len(self._types) and time.monotonic() - self._began > START_SECONDS:
+            problems = "; ".join(f"{name}: {self._last_problem(name)}" for name in self._supervisors)
+            raise RuntimeError(
+                f"{running} of {len(self._types)} nodes of YARN have registered after {START_SECONDS} s: {problems}"
+            )
+        return running == len(self._types)
 
     def nodes_running(self) -> int:
         """Return how many nodes the ResourceManager counts as running; 0 while it does not answer."""
@@ -115,19 +108,16 @@ class Yarn:
     @property
     def has_application(self) -> bool:
         """Whether a container runs: an application has at least one, its ApplicationMaster's, as long as it is up."""
-        return any(self._java_processes(EXECUTOR, APPLICATION_MASTER))
+        return any(_runs(process, EXECUTOR, APPLICATION_MASTER) for process in self.containers())
 
-    @property
-    def sessions(self) -> list[int]:
-        """Process sessions of the NodeManagers with their containers."""
-        return [node.pid for node in self._nodes]
+    def containers(self) -> list[psutil.Process]:
+        """Return every process of every container, those of dead NodeManagers included."""
+        return [process for name in self._nodes() for process in self._processes(name)]
 
     def stop(self) -> None:
         """Kill the daemons and every container."""
-        for daemon in self._daemons():
-            signal_session(daemon.pid, signal.SIGKILL)
-            daemon.wait()
-            self._reaper.forget(daemon.pid)
+        for daemon in self._supervisors.values():
+            _end(daemon)
 
     def kill_executor(self) -> bool:
         """Kill one executor; return False where there is none."""
@@ -139,67 +129,101 @@ class Yarn:
 
     def kill_node(self) -> bool:
         """Kill a NodeManager with all its containers, at least one executor among them; return False where there is none."""
-        for process in self._java_processes(EXECUTOR):
-            with contextlib.suppress(ProcessLookupError):
-                signal_session(os.getsid(process.pid), signal.SIGKILL)
+        for name in self._nodes():
+            if any(_runs(process, EXECUTOR) for process in self._processes(name)):
+                _end(self._supervisors[name])
                 return True
         return False
 
-    def _daemons(self) -> list[subprocess.Popen[bytes]]:
-        return [*self._nodes, *([self._manager] if self._manager else [])]
+    def _nodes(self) -> list[str]:
+        return [name for name in self._supervisors if name.startswith("node-")]
+
+    def _processes(self, name: str) -> list[psutil.Process]:
+        """Return what runs below the supervisor of a daemon, the daemon included."""
+        try:
+            return psutil.Process(self._supervisors[name].pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
 
     def _memory(self, instance_type: str) -> int:
         return int(node_resources(instance_type)[0] * self.scale)
 
     def _kill_process(self, main_class: str) -> bool:
-        for process in self._java_processes(main_class):
+        """Kill the first JVM of containers that runs this class, with what it has started: Spark's Python workers."""
+        for process in self.containers():
+            if not _runs(process, main_class):
+                continue
             with contextlib.suppress(psutil.Error):
-                process.kill()
+                for victim in [process, *process.children(recursive=True)]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        victim.kill()
                 return True
         return False
 
-    def _java_processes(self, *main_classes: str) -> Iterator[psutil.Process]:
-        """Yield the JVMs of containers that run one of these classes, not the shells that started them."""
-        for pid in [member for session in self.sessions for member in session_members(session)]:
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(pid)
-                program, *arguments = process.cmdline() or [""]
-                if program.endswith("/java") and not set(main_classes).isdisjoint(arguments):
-                    yield process
+    def _last_problem(self, name: str) -> str:
+        """Return the last complaint of a daemon and where its log is."""
+        log = self._logs / name / "daemon.log"
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        causes = [line for line in lines if re.match(r"(Caused by: )?[\w.$]+(Exception|Error)\b", line)]
+        said = (causes or lines or ["it has said nothing"])[-1].strip()
+        return f"{said[:300]} ({log})"
 
     def _write_configuration(self, directory: Path, site: Mapping[str, str]) -> None:
         directory.mkdir(parents=True)
-        core = {"fs.defaultFS": "file:///", "hadoop.tmp.dir": str(directory.parent / "tmp")}
+        core = {
+            "fs.defaultFS": "file:///",
+            "hadoop.tmp.dir": str(directory.parent / "tmp"),
+            "ipc.client.connect.retry.interval": "200",
+        }
         files = {"core-site": core, "yarn-site": site, "capacity-scheduler": self._scheduler}
         (directory / "log4j2.properties").write_text(LOG4J, encoding="utf-8")
         for name, properties in files.items():
             (directory / f"{name}.xml").write_text(hadoop_xml(properties), encoding="utf-8")
 
-    def _start_daemon(self, main_class: str, conf: Path, name: str) -> subprocess.Popen[bytes]:
+    def _start_daemon(self, main_class: str, conf: Path, name: str) -> None:
         spark, logs = self._spark, self._logs / name
         logs.mkdir(parents=True)
-        class_path = f"{conf}:{spark.yarn_jars}/*:{spark.home}/jars/*"
-        # Short lives: the serial collector, and only the quick compiler.
+        hosts = self._root / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n", encoding="utf-8")
+        # Short lives: the serial collector, and only the quick compiler. The hosts file keeps daemons from asking a name server
+        # for the nodes' addresses, which may take its time.
         options = [
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
             "-Xmx256m",
             "--add-opens=java.base/java.lang=ALL-UNNAMED",
+            f"-Djdk.net.hosts.file={hosts}",
         ]
+        class_path = f"{conf}:{spark.yarn_jars}/*:{spark.home}/jars/*"
+        java = [f"{spark.java_home}/bin/java", *options, "-cp", class_path, main_class]
         with (logs / "daemon.log").open("wb") as log:
-            process = subprocess.Popen(
-                [f"{spark.java_home}/bin/java", *options, "-cp", class_path, main_class],
-                stdin=subprocess.DEVNULL,
+            self._supervisors[name] = subprocess.Popen(
+                [sys.executable, "-I", supervisor.__file__, *java],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._root,
                 env={
                     "HOME": str(self._home),
-                    "PATH": f"{self._bin}:/usr/local/bin:/usr/bin:/bin",
+                    "PATH": "/usr/local/bin:/usr/bin:/bin",
                     "LANG": "C.UTF-8",
                     "JAVA_HOME": str(spark.java_home),
                 },
                 start_new_session=True,
             )
-        self._reaper.watch(process.pid)
-        return process
+
+
+def _end(daemon: subprocess.Popen[bytes]) -> None:
+    """Close the pipe that keeps a supervisor; return when nothing is left below it."""
+    assert daemon.stdin
+    daemon.stdin.close()
+    daemon.wait()
+
+
+def _runs(process: psutil.Process, *main_classes: str) -> bool:
+    """Return whether it is a JVM that runs one of these classes, not the shell that started it."""
+    try:
+        program, *arguments = process.cmdline() or [""]
+    except psutil.Error:
+        return False
+    return program.endswith("/java") and not set(main_classes).isdisjoint(arguments)
