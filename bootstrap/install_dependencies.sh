@@ -5,7 +5,7 @@
 #   install_dependencies.sh --requirements s3://… --primary-requirements s3://… [--wheelhouse s3://…/]
 #
 # With a wheelhouse nothing is downloaded from PyPI: for clusters without internet access, and for faster starts. To fill one:
-#   pip download --require-hashes -r bootstrap/requirements-primary.txt -d wheels && aws s3 sync wheels s3://…/
+#   make wheelhouse ARCH=x86_64 && aws s3 sync wheelhouse/x86_64 s3://…/
 set -euo pipefail
 
 readonly FOLDER=${FRUITS_NODE_FOLDER:-/opt/fruits}
