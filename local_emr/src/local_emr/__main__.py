@@ -37,6 +37,7 @@ def main() -> int:
             spark=spark,
             yarn=arguments.yarn,
             data_dir=arguments.data_dir,
+            access_log=arguments.access_log,
         )
         aws.start()
     except SparkNotFoundError as error:
@@ -63,6 +64,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--region", default=DEFAULT_REGION, help="for unsigned requests (default: %(default)s)")
     add("--data-dir", type=absolute_path, help="keep buckets and clusters here across restarts")
+    add(
+        "--access-log",
+        type=absolute_path,
+        help="add every AWS call to this file: caller, IAM action, resource, conditions",
+    )
     add("--exit-with-parent", action="store_true", help="end when the process that started this ends")
     add(
         "--spark-python",

@@ -7,6 +7,7 @@ from typing import Self
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
 
+from local_emr.access_log import AccessLog
 from local_emr.admin import Admin
 from local_emr.emr.cluster import Cluster
 from local_emr.emr.context import ServerContext
@@ -17,7 +18,7 @@ from local_emr.emr.s3_access import ACCESS_KEY, SECRET_KEY, S3Access
 from local_emr.emr.service import EmrService
 from local_emr.emr.settings import Spark, Timing
 from local_emr.gateway import Gateway
-from local_emr.http_server import Server
+from local_emr.http_server import Application, Server
 from local_emr.persistence import Persistence
 
 DEFAULT_REGION = "eu-west-3"
@@ -39,6 +40,7 @@ class LocalEmr:
         spark: the Spark that runs the steps.
         yarn: run the steps on a YARN of their cluster's, with a node per core or task instance, rather than in local mode.
         data_dir: keeps buckets and the record of clusters here; without it everything is memory.
+        access_log: file to which every AWS call is added, as IAM sees it; see `access_log`.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class LocalEmr:
         spark: Spark | None = None,
         yarn: bool = False,
         data_dir: Path | None = None,
+        access_log: Path | None = None,
     ) -> None:
         self._address = (host, port)
         self.region = region
@@ -59,6 +62,7 @@ class LocalEmr:
         self._yarn = yarn
         self.faults = Faults()
         self._data_dir = data_dir
+        self._access_log = access_log
         self._persistence: Persistence | None = None
         self._server: Server | None = None
 
@@ -89,7 +93,10 @@ class LocalEmr:
             for cluster in persistence.restore_clusters():
                 self.emr.registry.register(cluster)
         admin = Admin(self.emr.registry, self.faults, s3, self.reset)
-        self._server = Server(*self._address, Gateway(self.emr, admin, self.faults, s3, self.region))
+        application: Application = Gateway(self.emr, admin, self.faults, s3, self.region)
+        if self._access_log:
+            application = AccessLog(application, self.emr.registry, self._access_log)
+        self._server = Server(*self._address, application)
         # The port is ours: nothing can go wrong any more.
         self._reaper.start()
         self._server.start()

@@ -1,5 +1,7 @@
 """Operations on clusters and their tags."""
 
+from moto.emr.models import emr_backends
+
 from local_emr.emr import validation
 from local_emr.emr.cluster import CLOSING_STATES, Cluster
 from local_emr.emr.cluster_description import describe, summarize
@@ -22,7 +24,9 @@ class ClusterOperations:
         """Create a cluster."""
         validation.check_job_flow(request)
         name = request.get("SecurityConfiguration")
-        if name and (region, name) not in self._registry.security_configurations:
+        # Those of a CloudFormation stack are moto's.
+        others = emr_backends[ACCOUNT_ID][region].security_configurations
+        if name and (region, name) not in self._registry.security_configurations and name not in others:
             raise ValidationError(f"Security configuration with name '{name}' does not exist.")
         cluster = Cluster.from_request(request, region, ACCOUNT_ID)
         lifecycle = self._registry.register(cluster)
