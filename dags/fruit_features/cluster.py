@@ -33,7 +33,7 @@ def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTyp
         artifacts: s3:// URI of each deployed file, by name.
     """
     settings = run.settings
-    return {
+    request: RunJobFlowInputTypeDef = {
         "Name": cluster_name(run),
         "ReleaseLabel": settings.release_label,
         "Applications": [{"Name": name} for name in settings.applications],
@@ -52,6 +52,9 @@ def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTyp
             {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"},
         ],
     }
+    if settings.security_configuration:
+        request["SecurityConfiguration"] = settings.security_configuration
+    return request
 
 
 def _instances(run: Run) -> "JobFlowInstancesConfigTypeDef":

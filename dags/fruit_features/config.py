@@ -12,6 +12,11 @@ PROJECT_FOLDER = Path(os.environ.get("FRUITS_PROJECT") or Path(__file__).resolve
 DEFAULT_BUCKET = os.environ.get("FRUITS_BUCKET") or None
 DEFAULT_WEIGHTS = os.environ.get("FRUITS_WEIGHTS") or "imagenet"
 DEFAULT_REGION = os.environ.get("FRUITS_REGION") or "eu-west-3"
+# What infra/template.yaml creates, and its output DotEnv names.
+DEFAULT_SERVICE_ROLE = os.environ.get("FRUITS_SERVICE_ROLE") or "EMR_DefaultRole"
+DEFAULT_INSTANCE_PROFILE = os.environ.get("FRUITS_INSTANCE_PROFILE") or "EMR_EC2_DefaultRole"
+DEFAULT_SECURITY_CONFIGURATION = os.environ.get("FRUITS_SECURITY_CONFIGURATION") or None
+DEFAULT_SUBNET_ID = os.environ.get("FRUITS_SUBNET_ID") or None
 POLL_SECONDS = max(1.0, float(os.environ.get("FRUITS_POLL_SECONDS") or 30))
 HTTPS_PROXY = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")  # boto3 finds it itself, Arrow does not
 

@@ -12,7 +12,15 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from fruit_features.config import DEFAULT_BUCKET, DEFAULT_REGION, DEFAULT_WEIGHTS
+from fruit_features.config import (
+    DEFAULT_BUCKET,
+    DEFAULT_INSTANCE_PROFILE,
+    DEFAULT_REGION,
+    DEFAULT_SECURITY_CONFIGURATION,
+    DEFAULT_SERVICE_ROLE,
+    DEFAULT_SUBNET_ID,
+    DEFAULT_WEIGHTS,
+)
 
 IMAGENET = "imagenet"
 REQUIRED: Any = ...  # pydantic's sign for a field without a default
@@ -104,9 +112,21 @@ class RunSettings(BaseModel):
         json_schema_extra=CLUSTER,
     )
     ec2_key_name: str | None = Field(None, title="SSH key", description="EC2 key pair.", json_schema_extra=CLUSTER)
-    ec2_subnet_id: str | None = Field(None, pattern=r"^subnet-", title="Subnet", json_schema_extra=CLUSTER)
-    service_role: str = Field("EMR_DefaultRole", title="Service role", json_schema_extra=CLUSTER)
-    instance_profile: str = Field("EMR_EC2_DefaultRole", title="Instance profile", json_schema_extra=CLUSTER)
+    ec2_subnet_id: str | None = Field(
+        DEFAULT_SUBNET_ID,
+        pattern=r"^subnet-",
+        title="Subnet",
+        description="With EMR's v2 roles it and its VPC carry the tag for-use-with-amazon-emr-managed-policies=true.",
+        json_schema_extra=CLUSTER,
+    )
+    service_role: str = Field(DEFAULT_SERVICE_ROLE, title="Service role", json_schema_extra=CLUSTER)
+    instance_profile: str = Field(DEFAULT_INSTANCE_PROFILE, title="Instance profile", json_schema_extra=CLUSTER)
+    security_configuration: str | None = Field(
+        DEFAULT_SECURITY_CONFIGURATION,
+        title="Security configuration",
+        description="Of EMR: encryption, IMDSv2.",
+        json_schema_extra=CLUSTER,
+    )
     wheelhouse: str | None = Field(
         None,
         pattern=r"^s3://",
