@@ -15,7 +15,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- commands
-.PHONY: demo ui app bench test lint check setup lock clean help
+.PHONY: demo ui app bench test lint check infra-check wheelhouse setup lock clean help
 
 OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -46,8 +46,16 @@ lint: $(VENV)/.lint ## The checks that need neither environment, in seconds: ruf
 check: setup $(VENV)/.app $(VENV)/.lint ## What make lint checks, and the types (mypy)
 	@dev/check
 
+infra-check: setup ## The AWS account of infra/: the template, its policies, and a deployment to the local endpoint
+	@$(VENV)/airflow/bin/cfn-lint infra/template.yaml && echo "cfn-lint: infra/template.yaml is sound"
+	@$(AIRFLOW_PYTHON) -m pytest -q tests/infra tests/dev/test_policies.py
+	@echo "the DAG on the stack's outputs, and its calls against the policies: make test SIDE=airflow ARGS='-k template'"
+
+wheelhouse: $(VENV)/.uv ## The wheels of a cluster's nodes, into wheelhouse/, from any machine (ARCH=x86_64 or aarch64)
+	@$(VENV)/uv/bin/python dev/wheelhouse.py $(or $(ARCH),x86_64) wheelhouse/$(or $(ARCH),x86_64)
+
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------- set-up: idempotent, silent where nothing changed
 setup: $(VENV)/.airflow $(VENV)/.spark $(VENV)/.jars $(VENV)/.classes ## Both environments, a JDK and Spark's S3 jars (the other targets do it when needed)
@@ -77,7 +85,7 @@ $(VENV)/.classes: $(VENV)/.jars
 	@dev/setup classes
 
 lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade for newer versions)
-	@$(LOCK) --group airflow --group test --group typing local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
+	@$(LOCK) --group airflow --group test --group infra --group typing local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
 	@$(LOCK) --group spark --group test -o requirements/spark.txt
 	@$(LOCK) --group app --group app-test --group test -c requirements/spark.txt -o requirements/app.txt
 	@$(LOCK) --group app -c requirements/app.txt -o app/requirements.txt

@@ -1,0 +1,237 @@
+"""The template of the AWS account: what moto passes over is read, what it creates is asked."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from policy_sentry.querying.actions import get_action_data
+
+from local_emr import LocalEmr
+from policies import Call, Grant, allows, grants
+from tests.conftest import PROJECT
+from tests.infra.stack import TEMPLATE, Stack, deploy, justified, label
+
+ACCOUNT = "123456789012"
+CLUSTER = f"arn:aws:elasticmapreduce:eu-west-3:{ACCOUNT}:cluster/j-1"
+OURS = {"elasticmapreduce:ResourceTag/application": "fruit-features"}
+
+
+class Loader(yaml.SafeLoader):
+    """Reads CloudFormation's YAML: `!Sub x` becomes {"Sub": x}."""
+
+
+def _intrinsic(loader: Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        return {suffix: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {suffix: loader.construct_sequence(node, deep=True)}
+    assert isinstance(node, yaml.MappingNode)
+    return {suffix: loader.construct_mapping(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", _intrinsic)
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, Any]:
+    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader)["Resources"]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with LocalEmr(port=0) as aws:
+        session = boto3.Session(aws_access_key_id="person", aws_secret_access_key="-", region_name="eu-west-3")
+        yield lambda service: session.client(service, endpoint_url=aws.endpoint_url)
+
+
+@pytest.fixture(scope="module")
+def stack(client: Any) -> Stack:
+    return deploy(client("cloudformation"), client("iam"))
+
+
+def test_the_bucket_is_private_encrypted_and_versioned(resources: dict[str, Any]) -> None:
+    bucket = resources["Bucket"]["Properties"]
+
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["BucketEncryption"]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    assert resources["Bucket"]["DeletionPolicy"] == "Retain", "the images are the user's"
+
+
+@pytest.mark.parametrize("policy", ["BucketPolicy", "NotificationsPolicy"])
+def test_bucket_and_queue_answer_over_tls_only(resources: dict[str, Any], policy: str) -> None:
+    statements = resources[policy]["Properties"]["PolicyDocument"]["Statement"]
+
+    (deny,) = [one for one in statements if one["Effect"] == "Deny"]
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert deny["Principal"] == "*"
+
+
+def test_nothing_that_results_need_expires(resources: dict[str, Any]) -> None:
+    rules = resources["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+
+    expiring = {rule["Prefix"]["Sub"] for rule in rules if "ExpirationInDays" in rule}
+    assert expiring == {"${OutputPrefix}logs/", "${OutputPrefix}runs/"}
+    assert {"AbortIncompleteMultipartUpload", "NoncurrentVersionExpiration"} <= {key for rule in rules for key in rule}
+
+
+def test_new_images_reach_the_queue(resources: dict[str, Any]) -> None:
+    bucket = resources["Bucket"]
+    (event,) = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
+
+    assert event["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": {"Ref": "ImagesPrefix"}}]}}
+    assert bucket["DependsOn"] == "NotificationsPolicy", "S3 refuses a queue that refuses it"
+    (allow, _) = resources["NotificationsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert allow["Principal"] == {"Service": "s3.amazonaws.com"}
+    assert set(allow["Condition"]) == {"ArnEquals", "StringEquals"}, "of this bucket and account only"
+    assert resources["Notifications"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] == 5
+
+
+def test_no_port_is_open(resources: dict[str, Any]) -> None:
+    types = {resource["Type"] for resource in resources.values()}
+
+    assert not {kind for kind in types if "SecurityGroup" in kind}, "EMR's own open nothing to the outside"
+
+
+@pytest.mark.parametrize("name", ["Vpc", "Subnet"])
+def test_what_the_service_role_acts_on_is_tagged(resources: dict[str, Any], name: str) -> None:
+    tags = {tag["Key"]: tag["Value"] for tag in resources[name]["Properties"]["Tags"]}
+
+    assert tags["for-use-with-amazon-emr-managed-policies"] == "true"
+
+
+def test_nodes_answer_to_imdsv2_only(resources: dict[str, Any]) -> None:
+    configuration = resources["SecurityConfiguration"]["Properties"]["SecurityConfiguration"]
+
+    assert configuration["InstanceMetadataServiceConfiguration"]["MinimumInstanceMetadataServiceVersion"] == 2
+    assert configuration["EncryptionConfiguration"]["EnableAtRestEncryption"] is True
+
+
+def test_the_outputs_are_lines_of_dot_env(stack: Stack) -> None:
+    known = {line.partition("=")[0] for line in (PROJECT / ".env.example").read_text().splitlines() if "=" in line[:40]}
+
+    assert set(stack.dot_env) - {"FRUITS_QUEUE_URL"} <= known
+    assert all(stack.dot_env.values())
+    assert stack.dot_env["FRUITS_BUCKET"] == f"fruit-features-{ACCOUNT}-eu-west-3"
+    assert stack.dot_env["FRUITS_SUBNET_ID"].startswith("subnet-")
+
+
+def test_the_subnet_and_the_bucket_may_be_named(client: Any) -> None:
+    named = deploy(
+        client("cloudformation"),
+        client("iam"),
+        name="named",
+        BucketName="orchard",
+        Network="existing",
+        ExistingSubnetId="subnet-0123456789abcdef0",
+        OutputPrefix="out/",
+        EncryptDisks="false",
+    )
+
+    assert (named.dot_env["FRUITS_BUCKET"], named.dot_env["FRUITS_SUBNET_ID"]) == (
+        "orchard",
+        "subnet-0123456789abcdef0",
+    )
+    assert allows([named.nodes], Call("s3:PutObject", "arn:aws:s3:::orchard/out/features/run=r/part-0.parquet"))
+    assert not allows([named.nodes], Call("s3:PutObject", "arn:aws:s3:::orchard/features/run=r/part-0.parquet"))
+
+
+def takes(grant: Grant) -> list[str]:
+    """Return the forms of the resources that the action takes, from AWS's service authorization reference."""
+    service, _, action = grant.action.partition(":")
+    known = get_action_data(service, action)
+    assert known, f"{grant.action}: there is no such action"
+    return [row["resource_arn_format"] for row in known[service]]
+
+
+@pytest.mark.parametrize("who", ["airflow", "nodes"])
+def test_every_action_exists_and_takes_its_resource(stack: Stack, who: str) -> None:
+    for grant in grants(getattr(stack, who)):
+        forms = takes(grant)
+        kinds = {form.split(":", 5)[-1].split("/")[0].split("$")[0] for form in forms if form != "*"}
+        if grant.resource == "*":
+            assert "*" in forms, f"{grant}: name the resource, {forms}"
+        elif grant.resource.startswith("arn:aws:s3:::"):
+            wanted = "arn:${Partition}:s3:::${BucketName}" + ("/${ObjectName}" if "/" in grant.resource else "")
+            assert wanted in forms, f"{grant}: takes {forms}"
+        else:
+            assert any(not kind or grant.resource.split(":", 5)[-1].startswith(kind) for kind in kinds), (
+                f"{grant}: {forms}"
+            )
+
+
+def test_only_what_takes_no_resource_is_allowed_on_all(stack: Stack) -> None:
+    on_all = {grant.action for who in (stack.airflow, stack.nodes) for grant in grants(who) if grant.resource == "*"}
+
+    assert on_all == {
+        "elasticmapreduce:ListClusters",
+        "elasticmapreduce:RunJobFlow",
+        "elasticmapreduce:AddTags",  # of a cluster that has no id yet
+    }
+
+
+DENIED = {
+    "airflow": [
+        Call("s3:DeleteObject", "arn:aws:s3:::<bucket>/images/Apple/1.jpg"),
+        Call("s3:PutObject", "arn:aws:s3:::<bucket>/images/Apple/1.jpg"),
+        Call("s3:DeleteObject", "arn:aws:s3:::<bucket>/features/run=r/part-0.parquet"),
+        Call("s3:DeleteBucket", "arn:aws:s3:::<bucket>"),
+        Call("s3:PutBucketPolicy", "arn:aws:s3:::<bucket>"),
+        Call("s3:GetObject", "arn:aws:s3:::another/images/Apple/1.jpg"),
+        Call("elasticmapreduce:RunJobFlow"),  # without the tags
+        Call("elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:RequestTag/application": "another"}),
+        Call("elasticmapreduce:TerminateJobFlows", CLUSTER),
+        Call("elasticmapreduce:TerminateJobFlows", CLUSTER, {"elasticmapreduce:ResourceTag/application": "another"}),
+        Call("elasticmapreduce:AddJobFlowSteps", CLUSTER, {"elasticmapreduce:ResourceTag/application": "another"}),
+        Call("elasticmapreduce:SetTerminationProtection", CLUSTER, OURS),
+        Call("elasticmapreduce:RemoveTags", CLUSTER, OURS),
+        Call("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin", {"iam:PassedToService": "ec2.amazonaws.com"}),
+        Call("iam:PassRole", "<service role>", {"iam:PassedToService": "lambda.amazonaws.com"}),
+        Call("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/admin"),
+        Call("sqs:SendMessage", "<queue>"),
+        Call("ec2:RunInstances"),
+        Call("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/admin"),
+    ],
+    "nodes": [
+        Call("s3:PutObject", "arn:aws:s3:::<bucket>/images/Apple/1.jpg"),
+        Call("s3:DeleteObject", "arn:aws:s3:::<bucket>/images/Apple/1.jpg"),
+        Call("s3:PutObject", "arn:aws:s3:::<bucket>/results/latest.json"),
+        Call("s3:DeleteObject", "arn:aws:s3:::<bucket>/results/latest.json"),
+        Call("s3:PutObject", "arn:aws:s3:::<bucket>/artifacts/0123456789abcdef/extract_features.py"),
+        Call("s3:PutObject", "arn:aws:s3:::<bucket>/weights/own.h5"),
+        Call("s3:DeleteObject", "arn:aws:s3:::<bucket>/models/m/model.tflite"),
+        Call("s3:DeleteObject", "arn:aws:s3:::<bucket>/logs/j-1/node/x.gz"),
+        Call("s3:DeleteBucket", "arn:aws:s3:::<bucket>"),
+        Call("s3:GetObject", "arn:aws:s3:::another/key"),
+        Call("elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
+        Call("elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:RequestTag/application": "fruit-features"}),
+        Call("iam:PassRole", "<service role>", {"iam:PassedToService": "elasticmapreduce.amazonaws.com"}),
+        Call("ec2:RunInstances"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("who", "call"), [(who, call) for who, calls in DENIED.items() for call in calls], ids=str)
+def test_what_nobody_may(stack: Stack, who: str, call: Call) -> None:
+    (role,) = [grant.resource for grant in grants(stack.airflow) if grant.sid == "PassServiceRole"]
+    names = {
+        "<bucket>": stack.outputs["BucketName"],
+        "<service role>": role,
+        "<queue>": f"arn:aws:sqs:eu-west-3:{ACCOUNT}:q",
+    }
+    resource = call.resource
+    for name, value in names.items():
+        resource = resource.replace(name, value)
+
+    assert not allows([getattr(stack, who)], Call(call.action, resource, call.conditions))
+
+
+@pytest.mark.parametrize("who", ["airflow", "nodes"])
+def test_what_is_justified_is_allowed(stack: Stack, who: str) -> None:
+    listed = justified()[who]
+
+    assert set(listed) <= {label(grant) for grant in grants(getattr(stack, who))}, "take what is gone out of the list"
+    assert all(listed.values()), "each needs a reason"
