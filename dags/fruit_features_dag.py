@@ -1,7 +1,8 @@
 """### Fruit images to PCA vectors of their MobileNetV2 features, on a cluster that exists only while it works.
 
 Put images into the bucket, one folder per variety (`images/Apple Pink Lady/104_100.jpg`), and trigger the DAG. Only images
-that no earlier run has extracted are processed; without any, the run stops after `find_new_images`, costing nothing.
+that no earlier run has extracted are processed; without any, the run stops after `find_new_images`, costing nothing. The clock
+and uploads start it too, if the installation says so (`docs/schedule.md`).
 
 | task | what it does |
 |---|---|
@@ -37,6 +38,7 @@ from emr_sensors import EmrClusterReadySensor
 from fruit_features import artifacts, config, requests
 from fruit_features.graph import drop_implied_edges
 from fruit_features.run import Plan, Run
+from fruit_features.schedule import RESULTS, dag_schedule
 from fruit_features.settings import PARAMS
 
 
@@ -72,18 +74,20 @@ def check_outputs(plan: dict[str, Any], params: dict[str, Any], run_id: str) -> 
     return outputs.check_outputs(S3Hook(region_name=run.settings.region), run, Plan(**plan))
 
 
-@task
-def publish(results: dict[str, Any], params: dict[str, Any], run_id: str) -> None:
-    """Move the pointer `latest.json`, last of all."""
+@task(outlets=[RESULTS])
+def publish(results: dict[str, Any], params: dict[str, Any], run_id: str, outlet_events: Any) -> None:
+    """Move the pointer `latest.json`, last of all, and tell the DAGs that are scheduled on the results."""
     from fruit_features import publishing
 
     run = Run.from_params(params, run_id)
     publishing.publish(S3Hook(region_name=run.settings.region), run, results)
+    outlet_events[RESULTS].extra = results
 
 
 @dag(
     doc_md=__doc__,
-    schedule=None,
+    schedule=dag_schedule(config.SCHEDULE, config.QUEUE_URL, config.DEFAULT_BUCKET),
+    catchup=False,  # a sweep finds all there is, however many were missed
     params=PARAMS,
     max_active_runs=1,  # what is new depends on what the run before has extracted
     default_args={**config.TASK_DEFAULTS, "region_name": "{{ params.region }}"},

@@ -115,6 +115,21 @@ def fill_bucket(endpoint_url: str, images: str | None, weights: str | None, log:
     return _upload_weights(s3, weights, log) if weights or not kept else kept
 
 
+def queue_of_new_images(endpoint_url: str) -> str:
+    """Have the bucket report new images to a queue; return the queue's URL."""
+    sqs = client("sqs", endpoint_url)
+    url: str = sqs.create_queue(QueueName="new-images")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    images = {"Key": {"FilterRules": [{"Name": "prefix", "Value": "images/"}]}}
+    client("s3", endpoint_url).put_bucket_notification_configuration(
+        Bucket=BUCKET,
+        NotificationConfiguration={
+            "QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"], "Filter": images}]
+        },
+    )
+    return url
+
+
 def _uploaded_weights(s3: Any) -> str | None:
     """Return the URI of the weights that were uploaded last, if there are any."""
     found = s3.list_objects_v2(Bucket=BUCKET, Prefix="weights/").get("Contents", [])

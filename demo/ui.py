@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from demo.airflow_server import AirflowServer
-from demo.bucket import BUCKET, DemoError, fill_bucket
+from demo.bucket import BUCKET, DemoError, fill_bucket, queue_of_new_images
 from demo.local_airflow import PROJECT, LocalAirflow
 from demo.local_spark import SPARK
 from demo.ports import only_user_of, require_free
@@ -43,6 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8080, help="port of the UI")
     parser.add_argument("--endpoint-port", type=int, default=5555, help="port of the local AWS endpoint")
     parser.add_argument("--home", type=Path, default=PROJECT / ".airflow", help="AIRFLOW_HOME")
+    parser.add_argument("--events", action="store_true", help="new images in the bucket start a run by themselves")
     return parser.parse_args()
 
 
@@ -60,6 +61,11 @@ def server_settings(host: str, port: int, weights: str) -> dict[str, str]:
         "FRUITS_BUCKET": BUCKET,
         "FRUITS_WEIGHTS": weights,
     }
+
+
+def event_settings(endpoint_url: str) -> dict[str, str]:
+    """Return what makes new images start a run; the sweep is set to a day that hardly ever comes: it would only surprise here."""
+    return {"FRUITS_QUEUE_URL": queue_of_new_images(endpoint_url), "FRUITS_SCHEDULE": "0 0 29 2 *"}
 
 
 def guide(aws: Mapping[str, str], server: AirflowServer, home: Path, log: Path) -> str:
@@ -90,6 +96,8 @@ def serve(arguments: argparse.Namespace) -> int:
         airflow.migrate()
         log = home / "ui.log"
         environment = airflow.environment | server_settings(arguments.host, arguments.port, weights)
+        if arguments.events:
+            environment |= event_settings(endpoint_url)
         with AirflowServer(environment, arguments.port, log) as server:
             server.wait_until_ready(DAG_ID)
             print(f"ready after {time.monotonic() - started:.0f} s\n{guide(aws, server, home, log)}", flush=True)

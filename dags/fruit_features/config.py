@@ -18,6 +18,8 @@ DEFAULT_INSTANCE_PROFILE = os.environ.get("FRUITS_INSTANCE_PROFILE") or "EMR_EC2
 DEFAULT_SECURITY_CONFIGURATION = os.environ.get("FRUITS_SECURITY_CONFIGURATION") or None
 DEFAULT_SUBNET_ID = os.environ.get("FRUITS_SUBNET_ID") or None
 POLL_SECONDS = max(1.0, float(os.environ.get("FRUITS_POLL_SECONDS") or 30))
+SCHEDULE = os.environ.get("FRUITS_SCHEDULE") or None
+QUEUE_URL = os.environ.get("FRUITS_QUEUE_URL") or None
 HTTPS_PROXY = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")  # boto3 finds it itself, Arrow does not
 
 # ------------------------------------------------------------------ limits
