@@ -6,8 +6,10 @@ its ETag; it is new until a run has its features, made by the network that this 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pyarrow as pa
@@ -77,28 +79,47 @@ def _check_images(images: list[ListedImage], prefix: str, bucket: str) -> None:
         )
 
 
-def _list_objects(hook: S3Hook, run: Run) -> Iterator[dict[str, Any]]:
-    bucket, region = run.settings.bucket, run.settings.region
-    paginator = hook.get_conn().get_paginator("list_objects_v2")
+@contextmanager
+def _explained(run: Run) -> Iterator[None]:
+    """Say what to do about a bucket that is missing or closed."""
+    bucket = run.settings.bucket
     try:
-        found = hook.get_conn().head_bucket(Bucket=bucket).get("BucketRegion", region)
-        if found != region:
-            raise AirflowFailException(
-                f"bucket {bucket!r} is in {found}, the cluster would be in {region}: set the region param"
-            )
-        for page in paginator.paginate(Bucket=bucket, Prefix=run.layout.images_prefix):
-            yield from page.get("Contents", [])
+        yield
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in {"NoSuchBucket", "404"}:
             raise AirflowFailException(
-                f"bucket {bucket!r} does not exist: create it in {region}, or set the bucket param"
+                f"bucket {bucket!r} does not exist: create it in {run.settings.region}, or set the bucket param"
             ) from None
         if code in {"AccessDenied", "403"}:
             raise AirflowFailException(
                 f"bucket {bucket!r} refuses s3:ListBucket to Airflow's credentials: allow it in their policy"
             ) from None
         raise
+
+
+def reach_bucket(hook: S3Hook, run: Run) -> str:
+    """Check that the bucket is there and in the run's region; return the time by S3's clock (ISO 8601, UTC).
+
+    Raises:
+        AirflowFailException: naming the bucket that is missing, closed or elsewhere.
+    """
+    bucket, region = run.settings.bucket, run.settings.region
+    with _explained(run):
+        answer = hook.get_conn().head_bucket(Bucket=bucket)
+    found = answer.get("BucketRegion", region)
+    if found != region:
+        raise AirflowFailException(
+            f"bucket {bucket!r} is in {found}, the cluster would be in {region}: set the region param"
+        )
+    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC).isoformat()
+
+
+def _list_objects(hook: S3Hook, run: Run) -> Iterator[dict[str, Any]]:
+    paginator = hook.get_conn().get_paginator("list_objects_v2")
+    with _explained(run):
+        for page in paginator.paginate(Bucket=run.settings.bucket, Prefix=run.layout.images_prefix):
+            yield from page.get("Contents", [])
 
 
 def inventory_table(run: Run, images: Iterable[ListedImage]) -> pa.Table:
@@ -124,10 +145,9 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
     Raises:
         AirflowFailException: naming what is missing, closed or contradictory.
     """
+    listed = reach_bucket(hook, run)
+    latest = publishing.check_unpublished(hook, run)
     inventory = inventory_table(run, list_images(hook, run))
-    latest = publishing.latest_results(hook, run)
-    if latest.get("run") == run.name:
-        raise AirflowFailException(f"run {run.name} is published: clearing it would overwrite it; trigger a new run")
     model_id = model.model_id(hook, run)
     _check_space(run, latest, model_id)
     # What this very run wrote before it was cleared or retried does not count: it will be overwritten.
@@ -142,6 +162,7 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
     datasets.write(files, run.layout.manifest, manifest)
     hook.log.info("%d images under %s, %d of them new", len(inventory), run.layout.images_prefix, len(manifest))
     return Plan(
+        listed=listed,
         images=len(inventory),
         new=len(manifest),
         model_id=model_id,

@@ -51,9 +51,10 @@ class RunLayout:
         progress: JSON that the running step keeps up to date.
         run_features, run_rejects, run_results: this run's folders below the roots.
         latest: JSON, the pointer to the latest good results.
+        published: JSON, this run's copy of `latest`, which says that it was published.
 
     Raises:
-        ConfigError: the images prefix would take the pipeline's own files for images.
+        ConfigError: the images prefix would take the pipeline's own files for images, or the other way round.
     """
 
     def __init__(self, settings: RunSettings, run: str) -> None:
@@ -70,12 +71,20 @@ class RunLayout:
         self.run_features = self.features / f"run={run}"
         self.run_rejects = self.rejects / f"run={run}"
         self.run_results = self.results / f"run={run}"
+        self.published = self.run_results / "published.json"
         self.latest = self.results / "latest.json"
         for folder in OWN_FOLDERS:
-            if f"{(top / folder).key}/".startswith(self.images_prefix):
+            own = f"{(top / folder).key}/"
+            if own.startswith(self.images_prefix):
+                elsewhere = ", or move output_prefix elsewhere" if self.images_prefix else ""
                 raise ConfigError(
-                    f"images_prefix {self.images_prefix!r} would take the pipeline's own {(top / folder).key + '/'!r} for "
-                    "images: give the images a prefix of their own, or move output_prefix elsewhere"
+                    f"images_prefix {self.images_prefix!r} would take the pipeline's own {own!r} for images: give the images "
+                    f"a prefix of their own{elsewhere}"
+                )
+            if self.images_prefix.startswith(own):
+                raise ConfigError(
+                    f"images_prefix {self.images_prefix!r} lies in the pipeline's own {own!r}, which would take the images for "
+                    "its files: give the images a prefix of their own, or move output_prefix elsewhere"
                 )
 
     @property

@@ -25,7 +25,7 @@ def model_id(hook: S3Hook, run: Run) -> str | None:
     """
     if run.settings.weights == IMAGENET:
         pointer = run.layout.models / f"{IMAGENET}-{INPUT_SIZE}-{EXPORTER}.json"
-        return objects.read_json(hook, pointer)["model_id"] if objects.exists(hook, pointer) else None
+        return objects.read_json(hook, pointer, "model_id")["model_id"] if objects.exists(hook, pointer) else None
     return weights_model_id(hook, run.settings.weights)
 
 

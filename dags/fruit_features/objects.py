@@ -5,6 +5,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk.exceptions import AirflowFailException
+from botocore.exceptions import ClientError
 
 from fruit_features.layout import Location
 
@@ -31,17 +33,71 @@ def exists(hook: S3Hook, where: Location) -> bool:
     return bool(hook.check_for_key(where.key, where.bucket))
 
 
-def put(hook: S3Hook, where: Location, content: bytes) -> None:
+def put(hook: S3Hook, where: Location, content: bytes, **conditions: str) -> None:
     """Write an object in one PUT: readers see the whole of it or nothing."""
     client: Any = hook.get_conn()
-    client.put_object(Bucket=where.bucket, Key=where.key, Body=content, ContentType=content_type(where.key))
+    client.put_object(
+        Bucket=where.bucket, Key=where.key, Body=content, ContentType=content_type(where.key), **conditions
+    )
 
 
 def put_json(hook: S3Hook, where: Location, document: dict[str, Any]) -> None:
     """Write a JSON document that a person can read."""
-    put(hook, where, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    put(hook, where, to_json(document))
 
 
-def read_json(hook: S3Hook, where: Location) -> Any:
-    """Return a JSON document."""
-    return json.loads(hook.read_key(where.key, where.bucket))
+def to_json(document: dict[str, Any]) -> bytes:
+    """Return a JSON document that a person can read."""
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def put_json_if(hook: S3Hook, where: Location, document: dict[str, Any], etag: str | None) -> bool:
+    """Write a JSON document if the object still is what was read; say whether it was.
+
+    Args:
+        hook: for the bucket.
+        where: of the object.
+        document: its new content.
+        etag: of the object as it was read; None if there was none.
+    """
+    condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+    try:
+        put(hook, where, to_json(document), **condition)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}:
+            return False
+        raise
+    return True
+
+
+def read_json(hook: S3Hook, where: Location, *needed: str) -> dict[str, Any]:
+    """Return a JSON object that has the needed keys.
+
+    Raises:
+        AirflowFailException: naming the object that is damaged.
+    """
+    return parse_json(where, hook.get_key(where.key, where.bucket).get()["Body"].read(), *needed)
+
+
+def parse_json(where: Location, content: bytes, *needed: str) -> dict[str, Any]:
+    """Return the JSON object that `content` of `where` holds.
+
+    Raises:
+        AirflowFailException: naming the object that is damaged.
+    """
+    try:
+        document = json.loads(content)
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise _damaged(where, str(error)) from None
+    if not isinstance(document, dict):
+        raise _damaged(where, f"it is {content[:20].decode()!r}, not a JSON object")
+    if missing := [key for key in needed if key not in document]:
+        raise _damaged(where, f"it lacks {', '.join(missing)}")
+    return document
+
+
+def _damaged(where: Location, problem: str) -> AirflowFailException:
+    return AirflowFailException(
+        f"{where} is damaged ({problem}): the pipeline writes it in one piece, so something else has changed it; "
+        "put back what was there, or delete it"
+    )

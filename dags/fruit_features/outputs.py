@@ -34,7 +34,7 @@ class Outputs:
 
     def model_id(self) -> str:
         """Return the network that the run has used."""
-        return objects.read_json(self.hook, self.run.layout.model_pointer)["model_id"]
+        return objects.read_json(self.hook, self.run.layout.model_pointer, "model_id")["model_id"]
 
     def report(self) -> dict[str, Any]:
         """Return report.json."""
@@ -91,6 +91,7 @@ def summary(run: Run, plan: Plan, report: dict[str, Any], rows: int) -> dict[str
     results = run.layout.run_results
     return {
         "run": run.name,
+        "listed": plan.listed,
         "images": plan.images,
         "features": rows,
         "rejects": plan.images - rows,

@@ -1,4 +1,8 @@
-"""The pointer to the latest good results, `results/latest.json`: moved last, in one PUT."""
+"""The pointer to the latest good results, `results/latest.json`: moved last, in one PUT, and never backwards.
+
+Two runs can work on one bucket at once: those of two installations, or a run that was cleared long after it failed. The one
+whose listing is newer wins, whichever ends first.
+"""
 
 import hashlib
 import json
@@ -7,14 +11,45 @@ from typing import Any
 
 import pyarrow as pa
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features import datasets, objects
 from fruit_features.run import Run
 
 
 def latest_results(hook: S3Hook, run: Run) -> dict[str, Any]:
-    """Return what `publish` wrote last; empty before anything was published."""
-    return objects.read_json(hook, run.layout.latest) if objects.exists(hook, run.layout.latest) else {}
+    """Return what `publish` wrote last; empty before anything was published.
+
+    Raises:
+        AirflowFailException: `latest.json` is damaged.
+    """
+    return _read_latest(hook, run)[0]
+
+
+def _read_latest(hook: S3Hook, run: Run) -> tuple[dict[str, Any], str | None]:
+    """Return the pointer and its ETag; nothing and None before anything was published."""
+    where = run.layout.latest
+    if not objects.exists(hook, where):
+        return {}, None
+    found = hook.get_key(where.key, where.bucket).get()
+    try:
+        return objects.parse_json(where, found["Body"].read()), found["ETag"]
+    except AirflowFailException as damaged:
+        raise AirflowFailException(
+            f"{damaged}. Each published run keeps a copy as {run.layout.results}/run=<run>/published.json"
+        ) from None
+
+
+def check_unpublished(hook: S3Hook, run: Run) -> dict[str, Any]:
+    """Return what was published last, unless this run was: clearing it would overwrite what readers may be reading.
+
+    Raises:
+        AirflowFailException: the run is published, or `latest.json` is damaged.
+    """
+    latest = latest_results(hook, run)
+    if latest.get("run") == run.name or objects.exists(hook, run.layout.published):
+        raise AirflowFailException(f"run {run.name} is published: clearing it would overwrite it; trigger a new run")
+    return latest
 
 
 def fingerprint(run: Run, inventory: pa.Table, model_id: str | None) -> str:
@@ -26,7 +61,30 @@ def fingerprint(run: Run, inventory: pa.Table, model_id: str | None) -> str:
 
 
 def publish(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
-    """Move `latest.json` to this run's results, in one PUT: readers see the old ones or the new ones, never a mixture."""
-    published = datetime.now(UTC).isoformat(timespec="seconds")
-    objects.put_json(hook, run.layout.latest, {**results, "published": published})
+    """Move `latest.json` to this run's results, in one PUT: readers see the old ones or the new ones, never a mixture.
+
+    Args:
+        hook: for the bucket.
+        run: whose results these are.
+        results: what to write; with `listed`, when the images were listed (ISO 8601, UTC).
+
+    Raises:
+        AirflowFailException: what is published comes of a newer listing, or `latest.json` is damaged.
+    """
+    document = {**results, "published": datetime.now(UTC).isoformat(timespec="seconds")}
+    while True:  # until nobody else has published between reading and writing
+        latest, etag = _read_latest(hook, run)
+        if latest.get("run") == run.name:
+            document = latest  # an earlier try of this task did it, and its answer was lost
+            break
+        if latest.get("listed", "") > results["listed"]:
+            raise AirflowFailException(
+                f"run {run.name} is not published: run {latest['run']} is, which listed the images later "
+                f"({latest['listed']} against {results['listed']}). Nothing is lost: the features of this run count. "
+                "Trigger a new run if the published one does not show all images"
+            )
+        if objects.put_json_if(hook, run.layout.latest, document, etag):
+            break
+        hook.log.info("another run published meanwhile: comparing with it")
+    objects.put_json(hook, run.layout.published, document)
     hook.log.info("published %s", run.layout.latest)

@@ -39,6 +39,7 @@ class Plan(BaseModel):
     """What a run has to do: `find_new_images` makes it, later tasks follow it.
 
     Attributes:
+        listed: when listing the images began, by S3's clock (ISO 8601, UTC).
         images: how many images there are.
         new: how many of them this run must extract.
         model_id: of the run's network; None before Keras's own weights were ever exported.
@@ -50,6 +51,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
+    listed: str = ""
     images: int
     new: int
     model_id: str | None

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -12,12 +14,13 @@ from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
 from fruit_features import datasets, inventory, model, objects, publishing
-from fruit_features.layout import Location
+from fruit_features.layout import Location, RunLayout
 from fruit_features.run import Plan, Run
 
 WEIGHTS = model.HDF5_SIGNATURE + b"weights"
 MODEL_ID = f"mobilenetv2-{hashlib.sha256(WEIGHTS).hexdigest()[:16]}-224-v1"
 Build = Callable[..., Run]
+LISTED = "2026-11-22T10:00:00+00:00"
 
 
 @pytest.fixture
@@ -182,11 +185,17 @@ def test_a_thousand_and_more_images_are_all_listed(hook: S3Hook, build: Build) -
 def test_without_news_there_is_no_work(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
     extracted(hook, "run=1", ["s3://fruits/images/A/1.jpg"])
-    run = build()
-    publish(hook, run)
+    publish(hook, build())
 
-    assert inventory.find_new(hook, run) == Plan(
-        images=1, new=0, model_id=MODEL_ID, model_exported=False, pca_model=None, needs_cluster=False
+    found = inventory.find_new(hook, build())
+    assert found == Plan(
+        listed=found.listed,
+        images=1,
+        new=0,
+        model_id=MODEL_ID,
+        model_exported=False,
+        pca_model=None,
+        needs_cluster=False,
     )
 
 
@@ -219,7 +228,8 @@ def publish(hook: S3Hook, run: Run) -> None:
     """Publish what a run on the images that are there now would."""
     table = inventory.inventory_table(run, inventory.list_images(hook, run))
     fingerprint = publishing.fingerprint(run, table, MODEL_ID)
-    publishing.publish(hook, run, {"fingerprint": fingerprint, "pca_model": "s3://fruits/results/run=1/model"})
+    results = {"fingerprint": fingerprint, "pca_model": "s3://fruits/results/run=1/model", "listed": LISTED}
+    publishing.publish(hook, replace(run, name="1", layout=RunLayout(run.settings, "1")), {"run": "1", **results})
 
 
 def test_files_that_desktops_leave_behind_are_no_images(hook: S3Hook, build: Build) -> None:
@@ -261,10 +271,14 @@ def test_a_bucket_elsewhere_is_named(hook: S3Hook, build: Build) -> None:
         inventory.find_new(hook, build(region="us-west-2"))
 
 
-def test_a_published_run_is_not_overwritten(hook: S3Hook, build: Build) -> None:
+@pytest.mark.parametrize("later_run", [False, True])
+def test_a_published_run_is_not_overwritten(hook: S3Hook, build: Build, *, later_run: bool) -> None:
     put_images(hook, "A/1.jpg")
     run = build()
-    publishing.publish(hook, run, {"run": run.name})
+    publishing.publish(hook, run, {"run": run.name, "listed": LISTED})
+    if later_run:
+        another = replace(run, name="later", layout=RunLayout(run.settings, "later"))
+        publishing.publish(hook, another, {"run": "later", "listed": LISTED})
 
     with pytest.raises(AirflowFailException, match=r"is published: clearing it would overwrite it; trigger a new run$"):
         inventory.find_new(hook, run)
@@ -272,7 +286,10 @@ def test_a_published_run_is_not_overwritten(hook: S3Hook, build: Build) -> None:
 
 def test_the_space_of_another_network_cannot_be_kept(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
-    publishing.publish(hook, build(), {"run": "earlier", "model_id": "mobilenetv2-other-224-v1"})
+    run = build()
+    earlier = replace(run, name="earlier", layout=RunLayout(run.settings, "earlier"))
+    results = {"run": "earlier", "listed": LISTED, "model_id": "mobilenetv2-other-224-v1"}
+    publishing.publish(hook, earlier, results)
 
     with pytest.raises(
         AirflowFailException, match=r"^refit is off, but the published space is of the network mobilenetv2-other"
@@ -335,3 +352,18 @@ def test_a_model_that_is_there_is_pointed_to(hook: S3Hook, build: Build) -> None
         "model_id": MODEL_ID,
         "uri": f"s3://fruits/models/{MODEL_ID}/model.tflite",
     }
+
+
+def test_a_damaged_pointer_to_the_network_is_named(hook: S3Hook, make_run: Build) -> None:
+    hook.load_string("{}", "models/imagenet-224-v1.json", "fruits")
+    with pytest.raises(
+        AirflowFailException, match=r"^s3://fruits/models/imagenet-224-v1\.json is damaged \(it lacks model_id"
+    ):
+        model.model_id(hook, make_run(weights="imagenet"))
+
+
+def test_the_listing_is_dated_by_s3s_clock(hook: S3Hook, build: Build) -> None:
+    put_images(hook, "A/1.jpg")
+    before = datetime.now(UTC).replace(microsecond=0)
+    listed = datetime.fromisoformat(inventory.find_new(hook, build()).listed)
+    assert before <= listed <= datetime.now(UTC)

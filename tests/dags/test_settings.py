@@ -74,6 +74,12 @@ def test_outputs_are_never_taken_for_images(make_run: Build, images: str, output
         make_run(images_prefix=images, output_prefix=output)
 
 
+@pytest.mark.parametrize(("images", "output"), [("features/photos/", ""), ("out/results/x", "out")])
+def test_images_never_lie_among_the_outputs(make_run: Build, images: str, output: str) -> None:
+    with pytest.raises(ConfigError, match=r"which would take the images for its files: give the images a prefix"):
+        make_run(images_prefix=images, output_prefix=output)
+
+
 def test_a_cluster_without_spark_is_refused(make_run: Build) -> None:
     with pytest.raises(ConfigError, match=r"^applications is \['Hadoop'\]: without Spark no step can run"):
         make_run(applications=["Hadoop"])
