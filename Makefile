@@ -15,7 +15,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- commands
-.PHONY: demo ui app bench test lint check infra-check wheelhouse setup lock clean help
+.PHONY: demo ui app bench test lint check infra-check docs audit sbom wheelhouse setup lock clean help
 
 OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -43,13 +43,26 @@ test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airf
 lint: $(VENV)/.lint ## The checks that need neither environment, in seconds: ruff, shellcheck, yamllint, the house rules
 	@dev/check lint
 
-check: setup $(VENV)/.app $(VENV)/.lint ## What make lint checks, and the types (mypy)
+check: setup $(VENV)/.app $(VENV)/.lint $(VENV)/.docs ## What make lint checks, types (mypy), the template, the docs, vulnerabilities
 	@dev/check
 
 infra-check: setup ## The AWS account of infra/: the template, its policies, and a deployment to the local endpoint
 	@$(VENV)/airflow/bin/cfn-lint infra/template.yaml && echo "cfn-lint: infra/template.yaml is sound"
 	@$(AIRFLOW_PYTHON) -m pytest -q tests/infra tests/dev/test_policies.py
 	@echo "the DAG on the stack's outputs, and its calls against the policies: make test SIDE=airflow ARGS='-k template'"
+
+docs: $(VENV)/.airflow $(VENV)/.docs ## The site of docs/, into site/, and docs/configuration.md from the settings
+	@PYTHONPATH=dags $(AIRFLOW_PYTHON) dev/configuration_page.py
+	@NO_MKDOCS_2_WARNING=true $(VENV)/docs/bin/mkdocs build --quiet --strict && echo "site/index.html"
+
+audit: $(VENV)/.docs ## Known vulnerabilities in the lock files; says so where the index cannot be asked
+	@$(VENV)/docs/bin/python dev/audit.py requirements/*.txt bootstrap/*.txt app/requirements.txt
+
+sbom: setup $(VENV)/.docs ## The bills of materials of both environments, into sbom/ (CycloneDX), and their licenses
+	@mkdir -p sbom
+	@for side in airflow spark; do $(VENV)/docs/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	  --of JSON -o sbom/$$side.json $(VENV)/$$side/bin/python; echo "sbom/$$side.json"; done
+	@$(VENV)/docs/bin/python dev/licenses.py sbom/airflow.json sbom/spark.json > sbom/licenses.md && echo "sbom/licenses.md"
 
 wheelhouse: $(VENV)/.uv ## The wheels of a cluster's nodes, into wheelhouse/, from any machine (ARCH=x86_64 or aarch64)
 	@$(VENV)/uv/bin/python dev/wheelhouse.py $(or $(ARCH),x86_64) wheelhouse/$(or $(ARCH),x86_64)
@@ -72,6 +85,9 @@ $(VENV)/.spark: requirements/spark.txt $(VENV)/.uv
 $(VENV)/.app: requirements/app.txt $(VENV)/.uv
 	@dev/setup environment app
 
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.uv
+	@dev/setup environment docs
+
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.uv
 	@dev/setup environment lint
 
@@ -90,8 +106,9 @@ lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade 
 	@$(LOCK) --group app --group app-test --group test -c requirements/spark.txt -o requirements/app.txt
 	@$(LOCK) --group app -c requirements/app.txt -o app/requirements.txt
 	@$(LOCK) --group lint -o requirements/lint.txt
+	@$(LOCK) --group docs -o requirements/docs.txt
 	@$(LOCK) --group node -c requirements/spark.txt -o bootstrap/requirements.txt
 	@$(LOCK) --group primary -c requirements/spark.txt -o bootstrap/requirements-primary.txt
 
 clean: ## Remove everything that the targets created, the environments too
-	@rm -rf $(VENV) .airflow demo-output bench-output .pytest_cache .ruff_cache .mypy_cache
+	@rm -rf $(VENV) .airflow demo-output bench-output site sbom wheelhouse .pytest_cache .ruff_cache .mypy_cache
