@@ -38,7 +38,7 @@ bench: setup $(VENV)/.app ## The performance figures, as a table and bench-outpu
 	@JAVA_HOME="$(CURDIR)/$(VENV)/java" PYTHONPATH=dev $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full)
 
 test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1)
-	@SIDE=$(SIDE) dev/run_tests $(ARGS)
+	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
 
 lint: $(VENV)/.lint ## The checks that need neither environment, in seconds: ruff, shellcheck, yamllint, the house rules
 	@dev/check lint

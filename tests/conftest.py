@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ if importlib.util.find_spec(
         "LOCAL_EMR_SPARK_PYTHON": str(PROJECT / ".venv/spark/bin/python"),
         "LOCAL_EMR_JARS": str(PROJECT / ".venv/jars"),
         "LOCAL_EMR_JAVA_HOME": str(PROJECT / ".venv/java"),
+        "LOCAL_EMR_YARN_JARS": str(PROJECT / ".venv/yarn-jars"),
         "LOCAL_EMR_CLASS_ARCHIVE": str(PROJECT / ".venv/spark-classes.jsa"),
     }
 
@@ -52,3 +54,17 @@ def real_images() -> Path:
 def real_weights() -> Path:
     """ImageNet weights of Keras MobileNetV2 without top."""
     return _from_environment("FRUITS_TEST_WEIGHTS", "an HDF5 file with ImageNet weights of MobileNetV2 without top")
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet weights where the environment names them, else random ones calibrated on drawn fruit."""
+    if named := os.environ.get("FRUITS_TEST_WEIGHTS"):
+        return Path(named)
+    from demo.images import write_images
+
+    folder = tmp_path_factory.mktemp("weights")
+    write_images(folder / "images", 12)
+    script = PROJECT / "demo" / "weights.py"
+    subprocess.run([PROJECT / ".venv/spark/bin/python", script, "--random", folder, folder / "images"], check=True)
+    return folder / "random.weights.h5"

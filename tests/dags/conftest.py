@@ -1,18 +1,13 @@
 """A run, and a bucket on the local AWS endpoint."""
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import boto3
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from demo.images import write_images
 from fruit_features.run import Run
 from local_emr import LocalEmr
-from tests.conftest import PROJECT
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
 RUN = "manual__2026-11-22T10-00-00-00-00"
@@ -40,15 +35,3 @@ def hook(endpoint: LocalEmr, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Hook
     yield S3Hook(region_name="eu-west-3")
     bucket.objects.all().delete()
     bucket.delete()
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ImageNet weights where the environment names them, else random ones calibrated on drawn fruit."""
-    if named := os.environ.get("FRUITS_TEST_WEIGHTS"):
-        return Path(named)
-    folder = tmp_path_factory.mktemp("weights")
-    write_images(folder / "images", 12)
-    script = PROJECT / "demo" / "weights.py"
-    subprocess.run([PROJECT / ".venv/spark/bin/python", script, "--random", folder, folder / "images"], check=True)
-    return folder / "random.weights.h5"

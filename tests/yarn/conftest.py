@@ -1,0 +1,270 @@
+"""The pipeline on a YARN of two nodes: local_emr's, with the DAG's own requests for the cluster and its steps."""
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from PIL import Image
+
+from fruit_features import artifacts, inventory, steps
+from fruit_features.cluster import job_flow_request
+from fruit_features.run import Plan, Run
+from local_emr import LocalEmr, Spark, Timing
+from local_emr.emr.settings import SparkNotFoundError
+from local_emr.emr.yarn.capacity import machine_memory
+from tests.conftest import PROJECT
+
+BUCKET = "orchard"
+# 12 chunks of 50: those of the first variety are committed while the others are held back (see `Yarn.hold`).
+QUICK, HELD = "Apple", "Plum"
+COUNTS = {QUICK: 100, HELD: 500}
+FIRST_RUN = "first"  # the cluster's and the network's
+SECONDS = 240  # what a busy machine may take for what takes ten seconds
+EXECUTOR = "org.apache.spark.executor.YarnCoarseGrainedExecutorBackend"
+
+
+def image(number: int) -> bytes:
+    """Noise of 16 x 16 pixels; every 97th file is empty, and ends as a reject."""
+    if number % 97 == 96:
+        return b""
+    content = BytesIO()
+    Image.frombytes("RGB", (16, 16), random.Random(number).randbytes(3 * 16 * 16)).save(content, "png")
+    return content.getvalue()
+
+
+@dataclass
+class Step:
+    """A step that was added to the cluster."""
+
+    yarn: "Yarn"
+    id: str
+
+    @property
+    def state(self) -> str:
+        described = self.yarn.emr.describe_step(ClusterId=self.yarn.cluster, StepId=self.id)
+        return described["Step"]["Status"]["State"]
+
+    def ended(self) -> str:
+        """Wait; return the state."""
+        wait_for(lambda: self.state not in {"PENDING", "RUNNING"}, "the step to end")
+        return self.state
+
+    def log(self, name: str) -> str:
+        key = f"{FIRST_RUN}/logs/{self.yarn.cluster}/steps/{self.id}/{name}.gz"
+        return gzip.decompress(self.yarn.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()).decode()
+
+    def logs(self) -> str:
+        return self.log("stdout") + self.log("stderr")
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
+    """Wait for what the condition gives to be true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+@dataclass
+class Yarn:
+    """A cluster of two core nodes, the bucket with images and network, and what the tests do with them."""
+
+    aws: LocalEmr
+    s3: Any
+    emr: Any
+    hook: S3Hook
+    runs: dict[str, tuple[Run, Plan]] = field(default_factory=dict)
+    artifacts: dict[str, str] = field(default_factory=dict)
+    cluster: str = ""
+    pointer: bytes = b""
+
+    def run(self, name: str) -> tuple[Run, Plan]:
+        """A run over all images, in a folder of its own, so that it finds nothing done."""
+        if name not in self.runs:
+            params = {
+                "bucket": BUCKET,
+                "output_prefix": name,
+                "weights": f"s3://{BUCKET}/weights.h5",
+                "core_instance_count": 2,
+                "max_reject_share": 0.5,
+            }
+            run = Run.from_params(params, "manual")
+            plan = inventory.find_new(self.hook, run)
+            if self.pointer:
+                self.s3.put_object(Bucket=BUCKET, Key=run.layout.model_pointer.key, Body=self.pointer)
+            self.runs[name] = run, plan
+        return self.runs[name]
+
+    def extract(self, name: str, conf: dict[str, str] | None = None, py_files: str | None = None) -> Step:
+        """Add the step `extract_features`, with properties of Spark and a further ZIP of Python modules."""
+        run, plan = self.run(name)
+        return self.submit(steps.extract_features_step(run, self.artifacts, plan), conf, py_files)
+
+    def reduce(self, name: str) -> Step:
+        run, plan = self.run(name)
+        return self.submit(steps.reduce_dimensions_step(run, self.artifacts, plan))
+
+    def submit(self, request: Any, conf: dict[str, str] | None = None, py_files: str | None = None) -> Step:
+        arguments = request["HadoopJarStep"]["Args"]
+        if py_files:
+            arguments[arguments.index("--py-files") + 1] += f",{py_files}"
+        arguments[1:1] = [word for name, value in (conf or {}).items() for word in ("--conf", f"{name}={value}")]
+        (step_id,) = self.emr.add_job_flow_steps(JobFlowId=self.cluster, Steps=[request])["StepIds"]
+        return Step(self, step_id)
+
+    def fault(self, **rule: Any) -> None:
+        self.aws.faults.add(**rule)
+
+    def hold(self, key: str = f"images/{HELD}/*", **rule: Any) -> None:
+        """Let requests for these objects wait until the rule is lifted: the tasks that read them are at work until then."""
+        self.fault(fault="s3-latency", milliseconds=3_600_000, method="GET", key=key, **rule)
+
+    def release(self) -> None:
+        self.aws.faults.clear()
+
+    def executors(self) -> list[psutil.Process]:
+        """The JVM of each executor."""
+        return [process for process in psutil.Process().children(recursive=True) if runs_java(process, EXECUTOR)]
+
+    def executors_at_work(self, step: Step, name: str) -> list[psutil.Process]:
+        """Wait until chunks are committed, others are held back, and every executor works; return the executors.
+
+        There are more held chunks than slots, so that an executor that has started Python workers has a task in each.
+        """
+
+        def found() -> list[psutil.Process]:
+            assert step.state in {"PENDING", "RUNNING"}, step.logs()
+            executors = self.executors()
+            at_work = len(executors) >= 2 and all(map(has_python_worker, executors))
+            return executors if at_work and self.chunks(name) else []
+
+        return wait_for(found, "chunks that are committed, and two executors at work")
+
+    def chunks(self, name: str) -> dict[str, str]:
+        """ETag of each object in the folder of features, by its key."""
+        run, _ = self.run(name)
+        listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{run.layout.run_features.key}/part-")
+        return {item["Key"]: item["ETag"] for item in listed.get("Contents", [])}
+
+    def assert_exactly_once(self, name: str) -> list[dict[str, Any]]:
+        """Each image is a row of features or of rejects, and every file can be read. Return the rejects."""
+        run, _ = self.run(name)
+        rows = {}
+        for kind, folder in (("features", run.layout.run_features), ("rejects", run.layout.run_rejects)):
+            listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{folder.key}/")["Contents"]
+            names = [item["Key"].rsplit("/", 1)[-1] for item in listed]
+            assert "_SUCCESS" in names
+            rows[kind] = [row for name in names if name != "_SUCCESS" for row in self.read(f"{folder.key}/{name}")]
+        expected = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="images/")
+        paths = [f"s3://{BUCKET}/{item['Key']}" for page in expected for item in page["Contents"]]
+        assert sorted(row["path"] for row in rows["features"] + rows["rejects"]) == sorted(paths)
+        assert {len(row["features"]) for row in rows["features"]} == {1280}
+        return rows["rejects"]
+
+    def read(self, key: str) -> list[dict[str, Any]]:
+        body = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return pq.ParquetFile(BytesIO(body)).read().to_pylist()
+
+
+def runs_java(process: psutil.Process, main_class: str) -> bool:
+    try:
+        program, *arguments = process.cmdline() or [""]
+    except psutil.Error:
+        return False
+    return program.endswith("/java") and main_class in arguments
+
+
+def has_python_worker(executor: psutil.Process) -> bool:
+    """Whether Spark's daemon has forked a worker in this executor."""
+    try:
+        daemons = [child for child in executor.children() if "pyspark.daemon" in child.cmdline()]
+        return any(daemon.children() for daemon in daemons)
+    except psutil.Error:
+        return False
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(scope="session")
+def yarn(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Yarn]:
+    spark = Spark()
+    try:
+        spark.require_yarn()
+    except SparkNotFoundError as error:
+        pytest.skip(str(error))
+    if machine_memory() < 12_000:
+        pytest.skip("less than 12 GB of memory: containers of a share of it are too small for the jobs")
+    timing = Timing(starting=0.3, bootstrapping=0.2, terminating=0.3, kill_grace=2)
+    with LocalEmr(timing=timing, spark=spark, yarn=True) as aws, pytest.MonkeyPatch.context() as patch:
+        for name, value in aws.environment().items():
+            patch.setenv(name, value)
+        made = Yarn(aws, boto3.client("s3"), boto3.client("emr"), S3Hook(region_name=aws.region))
+        prepare(made, weights)
+        yield made
+        aws.faults.clear()
+
+
+def prepare(yarn: Yarn, weights: Path) -> None:
+    """Fill the bucket, export the network and start the cluster, at the same time."""
+    yarn.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": yarn.aws.region})
+    yarn.s3.upload_file(str(weights), BUCKET, "weights.h5")
+    yarn.s3.put_object(Bucket=BUCKET, Key=f"images/{QUICK}/000.png", Body=image(0))
+    run, plan = yarn.run(FIRST_RUN)
+    yarn.artifacts = artifacts.deploy(yarn.hook, run, PROJECT)
+    request = job_flow_request(run, yarn.artifacts)
+    del request["BootstrapActions"]
+    yarn.cluster = yarn.emr.run_job_flow(**request)["JobFlowId"]
+    with ThreadPoolExecutor(8) as pool:
+        pointer = pool.submit(export_model, yarn, run, plan)
+        for variety, count in COUNTS.items():
+            for number in range(count):
+                key = f"images/{variety}/{number:03}.png"
+                pool.submit(yarn.s3.put_object, Bucket=BUCKET, Key=key, Body=image(number))
+    yarn.pointer = pointer.result()
+    yarn.runs.clear()
+    status = wait_for(lambda: started(yarn), "the cluster to start")
+    assert status["State"] == "WAITING", status["StateChangeReason"]["Message"]
+
+
+def started(yarn: Yarn) -> dict[str, Any] | None:
+    status = yarn.emr.describe_cluster(ClusterId=yarn.cluster)["Cluster"]["Status"]
+    return status if status["State"] not in {"STARTING", "BOOTSTRAPPING"} else None
+
+
+def export_model(yarn: Yarn, run: Run, plan: Plan) -> bytes:
+    """Do what the step `export_model` does: it needs no YARN. Return the pointer to the model."""
+    request: Any = steps.export_model_step(run, yarn.artifacts, plan)
+    words = request["HadoopJarStep"]["Args"]
+    arguments = words[words.index(yarn.artifacts["export_model.py"]) + 1 :]
+    command = [str(PROJECT / ".venv/spark/bin/python"), "-m", "spark_jobs.export_model", *arguments]
+    subprocess.run(command, cwd=PROJECT, check=True, env=os.environ)
+    pointer = yarn.s3.get_object(Bucket=BUCKET, Key=run.layout.model_pointer.key)["Body"].read()
+    assert json.loads(pointer)["model_id"]
+    return pointer
+
+
+@pytest.fixture(autouse=True)
+def _without_faults(yarn: Yarn) -> Iterator[None]:
+    yield
+    yarn.release()

@@ -1,0 +1,144 @@
+"""The pipeline's jobs on two YARN nodes, while they lose what a cluster can lose.
+
+Each loss comes while tasks are at work: their images are held back until it has come, however long that takes. Each ends
+with every image exactly once in features and rejects, and with no file that cannot be read.
+"""
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fruit_features.outputs import check_outputs
+from tests.yarn.conftest import BUCKET, HELD, Yarn, alive, image, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+# Two images are not good for the process that decodes them. One takes memory for as long as it is given some, and keeps it; the
+# other takes for ever, but not in the child process in which a second attempt decodes. A module of this name is run when an
+# interpreter starts.
+SICK_DECODER = """
+import multiprocessing
+import time
+from pathlib import Path
+from spark_jobs.extraction import images
+
+def decode(content, size, decode=images.decode):
+    if content.endswith(b"greedy"):
+        taken = []
+        while len(taken) < 64:
+            taken.append(b"x" * 2**27)
+        time.sleep(3600)
+    if content.endswith(b"slow") and multiprocessing.parent_process() is None:
+        Path({slow!r}).touch()
+        time.sleep(3600)
+    return decode(content, size)
+
+images.decode = decode
+"""
+
+
+@pytest.fixture
+def sick(yarn: Yarn, tmp_path: Path) -> Iterator[Callable[[str], tuple[str, str]]]:
+    """Make an image sick; return its URI and that of the decoder on which it acts. It gets well after the test."""
+    key = f"images/{HELD}/490.png"
+
+    def change(how: str) -> tuple[str, str]:
+        with zipfile.ZipFile(tmp_path / "sick.zip", "w") as archive:
+            archive.writestr("sitecustomize.py", SICK_DECODER.format(slow=str(tmp_path / "slow")))
+        yarn.s3.upload_file(str(tmp_path / "sick.zip"), BUCKET, "sick.zip")
+        yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(490) + how.encode())
+        return f"s3://{BUCKET}/{key}", f"s3://{BUCKET}/sick.zip"
+
+    yield change
+    yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(490))
+
+
+def test_an_executor_is_killed(yarn: Yarn) -> None:
+    yarn.hold()
+    step = yarn.extract("executor")
+    executors = yarn.executors_at_work(step, "executor")
+    workers = {executor: executor.children(recursive=True) for executor in executors}
+    yarn.fault(fault="kill-executor", times=1)
+    [lost] = wait_for(lambda: [executor for executor in executors if not alive(executor)], "an executor to die")
+    wait_for(lambda: not any(map(alive, workers[lost])), "its Python workers to die")
+    yarn.release()
+
+    assert step.ended() == "COMPLETED", step.logs()
+    assert "Lost executor" in step.logs()
+    assert {reject["reason"] for reject in yarn.assert_exactly_once("executor")} == {"empty"}
+
+
+def test_reduction_survives_an_executor_and_passes_the_checks(yarn: Yarn) -> None:
+    if not yarn.chunks("executor"):
+        assert yarn.extract("executor").ended() == "COMPLETED"
+    yarn.fault(fault="kill-executor", step="reduce_dimensions", times=1)
+    step = yarn.reduce("executor")
+
+    assert step.ended() == "COMPLETED", step.logs()
+    assert [rule["hits"] for rule in yarn.aws.faults.list()] == [1]
+    run, plan = yarn.run("executor")
+    assert check_outputs(yarn.hook, run, plan)["features"] == plan.images - len(yarn.assert_exactly_once("executor"))
+
+
+def test_a_straggler_is_overtaken(yarn: Yarn, sick: Callable[[str], tuple[str, str]], tmp_path: Path) -> None:
+    """The first attempt at the last chunk never ends; its copy on the other node does."""
+    _, decoder = sick("slow")
+    conf = {"spark.speculation": "true", "spark.speculation.quantile": "0.5", "spark.speculation.multiplier": "1.1"}
+    step = yarn.extract("straggler", conf, decoder)
+
+    assert step.ended() == "COMPLETED", step.logs()
+    assert (tmp_path / "slow").exists()
+    yarn.assert_exactly_once("straggler")
+
+
+def test_an_image_that_takes_its_container_over_the_memory_limit_costs_itself_alone(
+    yarn: Yarn, sick: Callable[[str], tuple[str, str]]
+) -> None:
+    path, decoder = sick("greedy")
+    conf = {"spark.executor.cores": "1", "spark.executor.memory": "2g", "spark.executor.memoryOverhead": "6g"}
+    step = yarn.extract("memory", conf, decoder)
+
+    assert step.ended() == "COMPLETED", step.logs()
+    assert "Container killed by YARN for exceeding physical memory limits" in step.logs()
+    crashed = [reject for reject in yarn.assert_exactly_once("memory") if reject["reason"] != "empty"]
+    assert [(reject["path"], reject["reason"]) for reject in crashed] == [(path, "crashed_worker")]
+
+
+def test_the_driver_is_killed_and_the_step_repeated(yarn: Yarn) -> None:
+    yarn.hold()
+    step = yarn.extract("driver")
+    executors = yarn.executors_at_work(step, "driver")
+    processes = [process for executor in executors for process in [executor, *executor.children(recursive=True)]]
+    yarn.fault(fault="step-kill", times=1)
+    assert step.ended() == "FAILED"
+    wait_for(lambda: not any(map(alive, processes)), "the executors to follow their driver")
+    done = yarn.chunks("driver")
+    yarn.release()
+    step = yarn.extract("driver")
+
+    assert step.ended() == "COMPLETED", step.logs()
+    assert int(re.search(r"reused_chunks=(\d+)", step.logs())[1]) == len(done)  # type: ignore[index]
+    assert done.items() <= yarn.chunks("driver").items()
+    yarn.assert_exactly_once("driver")
+
+
+def test_a_node_is_lost(yarn: Yarn) -> None:
+    yarn.hold()
+    step = yarn.extract("node")
+    executors = yarn.executors_at_work(step, "node")
+    yarn.fault(fault="kill-node", times=1)
+    wait_for(lambda: not all(map(alive, executors)), "a node to die")
+    yarn.release()
+
+    assert step.ended() == "COMPLETED", step.logs()
+    assert "Lost executor" in step.logs()
+    yarn.assert_exactly_once("node")
+
+
+def test_attempts_that_were_given_up_have_changed_nothing(yarn: Yarn) -> None:
+    assert yarn.runs
+    for name in yarn.runs:
+        yarn.assert_exactly_once(name)
