@@ -157,6 +157,7 @@ class Node:
             "spark.yarn.stagingDir": f"file://{yarn.staging}",
             # Otherwise the ApplicationMaster listens on a network interface; executors listen on their node's address.
             "spark.yarn.appMasterEnv.SPARK_LOCAL_IP": "127.0.0.1",
+            "spark.yarn.am.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",  # all it does is ask for containers
             "spark.dynamicAllocation.enabled": "true",
             # Instead of EMR's shuffle service.
             "spark.dynamicAllocation.shuffleTracking.enabled": "true",

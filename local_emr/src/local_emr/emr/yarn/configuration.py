@@ -46,6 +46,8 @@ def yarn_site(requested: Mapping[str, str], scale: float, home: Path, largest_no
         # count from its launch, and a JVM starts slowly on a busy machine. Its death is reported by its node.
         "yarn.nm.liveness-monitor.expiry-interval-ms": "10000",
         "yarn.resourcemanager.am.max-attempts": "2",
+        # Containers are given out at heartbeats: at Hadoop's one a second each takes its time to start.
+        "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": "250",
         # A NodeManager that is up before the ResourceManager tries again after this time; Hadoop's waits half a minute.
         "yarn.resourcemanager.connect.retry-interval.ms": "500",
     }
