@@ -5,6 +5,7 @@ The jobs hold the same schemas on their side (`spark_jobs/schemas.py`); a test c
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -37,7 +38,7 @@ PCA = pa.schema(
     [pa.field("path", pa.string()), pa.field("label", pa.string()), pa.field("features_pca", pa.list_(pa.float32()))]
 )
 
-PART = re.compile(r"part-.*\.parquet")
+PART = re.compile(r"part-[^/]*\.parquet")
 ROWS_PER_GROUP = 16 * 1024  # a task of extract_features reads the groups that hold its images, not the whole manifest
 
 KEY = ["path", "etag"]  # what an image is known by: another ETag at the same path is another image
@@ -88,15 +89,31 @@ def read(files: pa_fs.FileSystem, where: Location, columns: list[str]) -> pa.Tab
     return pq.read_table(where.path, columns=columns, filesystem=files, partitioning=None)
 
 
-def runs(hook: S3Hook, root: Location) -> list[Location]:
-    """Return the `run=…` folders below `root`, in order."""
-    folders = hook.list_prefixes(root.bucket, prefix=f"{root.key}/run=", delimiter="/")
-    return [Location(root.bucket, folder.rstrip("/")) for folder in folders]
+@dataclass(frozen=True)
+class RunFolder:
+    """What is in a folder `run=…`: the paths of the files that can hold rows, and whether a Spark job has finished it."""
+
+    where: Location
+    parts: tuple[str, ...]
+    committed: bool
 
 
-def committed_runs(hook: S3Hook, root: Location) -> list[Location]:
-    """Return the `run=…` folders below `root` that a Spark job has finished: those with a `_SUCCESS` marker."""
-    return [folder for folder in runs(hook, root) if hook.check_for_key((folder / "_SUCCESS").key, folder.bucket)]
+def run_folders(hook: S3Hook, root: Location) -> list[RunFolder]:
+    """Return the `run=…` folders below `root`, in order. A request lists a thousand objects, however many runs they are of."""
+    found: dict[str, list[str]] = {}
+    pages = hook.get_conn().get_paginator("list_objects_v2").paginate(Bucket=root.bucket, Prefix=f"{root.key}/run=")
+    for item in (item for page in pages for item in page.get("Contents", [])):
+        folder, slash, name = item["Key"].removeprefix(f"{root.key}/").partition("/")
+        if slash:
+            found.setdefault(folder, []).append(name)
+    return [
+        RunFolder(
+            root / folder,
+            tuple((root / folder / name).path for name in sorted(names) if PART.fullmatch(name)),
+            "_SUCCESS" in names,
+        )
+        for folder, names in sorted(found.items())
+    ]
 
 
 def parts(files: pa_fs.FileSystem, folders: Iterable[Location]) -> list[str]:

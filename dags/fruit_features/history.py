@@ -30,7 +30,8 @@ def extracted_images(hook: S3Hook, root: Location, model_id: str, exclude: Locat
         exclude: a run's folder that does not count.
     """
     files = datasets.filesystem(hook)
-    folders = [folder for folder in datasets.runs(hook, root) if folder != exclude]
+    folders = [folder for folder in datasets.run_folders(hook, root) if folder.where != exclude]
+    paths = [path for folder in folders for path in folder.parts]
     of_network = pc.field("model_id") == model_id
 
     def keys(path: str) -> pa.Table:
@@ -46,7 +47,7 @@ def extracted_images(hook: S3Hook, root: Location, model_id: str, exclude: Locat
 
     nothing = datasets.FEATURES.empty_table().select(datasets.KEY)
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        return pa.concat_tables([nothing, *pool.map(keys, datasets.parts(files, folders))])
+        return pa.concat_tables([nothing, *pool.map(keys, paths)])
 
 
 def rejected_images(hook: S3Hook, root: Location, exclude: Location | None = None) -> pa.Table:
@@ -59,8 +60,9 @@ def rejected_images(hook: S3Hook, root: Location, exclude: Location | None = Non
         root: of all runs' rejects.
         exclude: a run's folder that does not count.
     """
-    folders = [folder for folder in datasets.committed_runs(hook, root) if folder != exclude]
-    data = datasets.dataset(datasets.filesystem(hook), folders, datasets.REJECTS)
+    folders = [folder for folder in datasets.run_folders(hook, root) if folder.committed and folder.where != exclude]
+    paths = [path for folder in folders for path in folder.parts]
+    data = datasets.open_parts(datasets.filesystem(hook), paths, datasets.REJECTS)
     is_transient = pc.field("reason").isin(sorted(TRANSIENT_REASONS))
     tries = data.to_table(datasets.KEY, filter=is_transient).group_by(datasets.KEY).aggregate([([], "count_all")])
     given_up = tries.filter(pc.field("count_all") >= MAX_TRIES).select(datasets.KEY)

@@ -367,3 +367,16 @@ def test_the_listing_is_dated_by_s3s_clock(hook: S3Hook, build: Build) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     listed = datetime.fromisoformat(inventory.find_new(hook, build()).listed)
     assert before <= listed <= datetime.now(UTC)
+
+
+def test_earlier_runs_cost_no_request_each(hook: S3Hook, build: Build) -> None:
+    put_images(hook, "A/1.jpg")
+    for number in range(30):  # each with an empty folder of either kind, as most nightly runs have
+        hook.load_bytes(b"", f"features/run={number}/_SUCCESS", "fruits")
+        hook.load_bytes(b"", f"rejects/run={number}/_SUCCESS", "fruits")
+    requests: list[str] = []
+    hook.get_conn().meta.events.register("before-send.s3", lambda request, **_: requests.append(request.url))
+
+    inventory.find_new(hook, build())
+
+    assert len(requests) < 20
