@@ -4,6 +4,7 @@ The listing is the truth: an event that says "an image has landed" only wakes th
 its ETag; it is new until a run has its features, made by the network that this run uses, or has rejected it for good.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from botocore.exceptions import ClientError
 
 from fruit_features import datasets, history, model, publishing
 from fruit_features.run import Plan, Run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -150,26 +153,50 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
     inventory = inventory_table(run, list_images(hook, run))
     model_id = model.model_id(hook, run)
     _check_space(run, latest, model_id)
-    # What this very run wrote before it was cleared or retried does not count: it will be overwritten.
-    known = [history.rejected_images(hook, run.layout.rejects, exclude=run.layout.run_rejects)]
-    if model_id:
-        known.append(history.extracted_images(hook, run.layout.features, model_id, exclude=run.layout.run_features))
-    manifest = new_images(inventory, *known)
+    manifest = new_images(inventory, *_known(hook, run, model_id))
     published = latest.get("fingerprint") == publishing.fingerprint(run, inventory, model_id)
 
-    files = datasets.filesystem(hook)
-    datasets.write(files, run.layout.inventory, inventory)
-    datasets.write(files, run.layout.manifest, manifest)
     hook.log.info("%d images under %s, %d of them new", len(inventory), run.layout.images_prefix, len(manifest))
+    needs_cluster = bool(len(manifest)) or not published
+    if run.settings.dry_run:
+        log.info("dry run: %s; nothing is written", _outlook(run, len(inventory), len(manifest), needs_cluster))
+        needs_cluster = False
+    else:
+        files = datasets.filesystem(hook)
+        datasets.write(files, run.layout.inventory, inventory)
+        datasets.write(files, run.layout.manifest, manifest)
     return Plan(
         listed=listed,
         images=len(inventory),
         new=len(manifest),
         model_id=model_id,
-        model_exported=model.point_to(hook, run, model_id),
+        model_exported=not run.settings.dry_run and model.point_to(hook, run, model_id),
         pca_model=None if run.settings.refit else latest.get("pca_model"),
-        needs_cluster=bool(len(manifest)) or not published,
+        needs_cluster=needs_cluster,
     )
+
+
+def _known(hook: S3Hook, run: Run, model_id: str | None) -> Iterator[pa.Table]:
+    """Yield path and ETag of the images that the run need not extract.
+
+    What this very run wrote before it was cleared or retried does not count: it will be overwritten.
+    """
+    layout = run.layout
+    if run.settings.full_refresh:
+        return
+    if not run.settings.retry_rejects:
+        yield history.rejected_images(hook, layout.rejects, exclude=layout.run_rejects)
+    if model_id:
+        yield history.extracted_images(hook, layout.features, model_id, exclude=layout.run_features)
+
+
+def _outlook(run: Run, images: int, new: int, needs_cluster: bool) -> str:  # noqa: FBT001 - as the plan says
+    """Say what a run would do."""
+    if not needs_cluster:
+        return "a run would stop here, as the published results show the present images"
+    settings = run.settings
+    nodes = f"1 {settings.primary_instance_type} and {settings.core_instance_count} {settings.core_instance_type}"
+    return f"a run would create a cluster of {nodes}, extract {new} images and reduce the features of {images}"
 
 
 def _check_space(run: Run, latest: dict[str, Any], model_id: str | None) -> None:

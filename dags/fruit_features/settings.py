@@ -79,6 +79,21 @@ class RunSettings(BaseModel):
         title="Refit the PCA",
         description="Off: project into the space of the latest published model, so that vectors stay comparable.",
     )
+    dry_run: bool = Field(
+        False,
+        title="Dry run",
+        description="On: only say what the run would do, in the log of find_new_images. Nothing is written, no cluster is created.",
+    )
+    full_refresh: bool = Field(
+        False,
+        title="Extract all images again",
+        description="On: earlier features and rejects do not count. Costs as much as the first run.",
+    )
+    retry_rejects: bool = Field(
+        False,
+        title="Try rejects again",
+        description="On: images that earlier runs have rejected, for whatever reason, count as new.",
+    )
     region: str = Field(DEFAULT_REGION, title="Region", json_schema_extra=CLUSTER)
     release_label: str = Field(
         "emr-7.13.0",

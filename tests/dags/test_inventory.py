@@ -1,6 +1,7 @@
 """What is listed, what is new, and which inputs are refused before a cluster exists."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -380,3 +381,48 @@ def test_earlier_runs_cost_no_request_each(hook: S3Hook, build: Build) -> None:
     inventory.find_new(hook, build())
 
     assert len(requests) < 20
+
+
+@pytest.mark.parametrize(
+    ("params", "new"),
+    [
+        ({}, ["new"]),
+        ({"retry_rejects": True}, ["bad", "new"]),
+        ({"full_refresh": True}, ["bad", "done", "new"]),
+    ],
+)
+def test_more_is_new_when_asked(hook: S3Hook, build: Build, params: dict[str, Any], new: list[str]) -> None:
+    put_images(hook, "A/done.jpg", "A/bad.jpg", "A/new.jpg")
+    extracted(hook, "run=1", ["s3://fruits/images/A/done.jpg"])
+    rejected(hook, "run=1", "s3://fruits/images/A/bad.jpg", "truncated")
+    run = build(**params)
+
+    assert inventory.find_new(hook, run).new == len(new)
+    assert [row["path"] for row in written(hook, run.layout.manifest)] == [f"s3://fruits/images/A/{n}.jpg" for n in new]
+
+
+@pytest.mark.parametrize(
+    ("images", "outlook"),
+    [
+        (["A/1.jpg"], "a run would stop here, as the published results show the present images"),
+        (
+            ["A/1.jpg", "A/2.jpg"],
+            "a run would create a cluster of 1 m5.xlarge and 2 m5.xlarge, extract 1 images and reduce the features of 2",
+        ),
+    ],
+)
+def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(
+    hook: S3Hook, build: Build, caplog: pytest.LogCaptureFixture, images: list[str], outlook: str
+) -> None:
+    put_images(hook, "A/1.jpg")
+    extracted(hook, "run=1", ["s3://fruits/images/A/1.jpg"])
+    publish(hook, build())
+    put_images(hook, *images)
+    hook.load_bytes(b"a model", f"models/{MODEL_ID}/model.tflite", "fruits")
+    before = hook.list_keys("fruits")
+
+    with caplog.at_level(logging.INFO, logger="fruit_features.inventory"):
+        assert not inventory.find_new(hook, build(dry_run=True)).needs_cluster
+
+    assert f"dry run: {outlook}; nothing is written" in caplog.messages
+    assert hook.list_keys("fruits") == before
