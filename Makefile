@@ -34,8 +34,10 @@ ON_ENDPOINT = AWS_ENDPOINT_URL="$(ENDPOINT)" AWS_ACCESS_KEY_ID=local AWS_SECRET_
 app: $(VENV)/.app ## "Which fruit is this?" on http://localhost:8090, on the results of make demo (RESULTS=s3://bucket; of make ui: ENDPOINT=http://127.0.0.1:5555; PORT=)
 	@$(if $(ENDPOINT),$(ON_ENDPOINT)) $(APP_PYTHON) -m app $(or $(RESULTS),$(if $(ENDPOINT),s3://fruits,demo-output/bucket)) --port $(or $(PORT),8090)
 
-bench: setup $(VENV)/.app ## The performance figures, as a table and bench-output/bench.json (25 minutes; SIZE=small: 5)
-	@JAVA_HOME="$(CURDIR)/$(VENV)/java" PYTHONPATH=dev $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full)
+# Ray is the peer of one row, which is skipped where it cannot be installed, and says so.
+bench: setup $(VENV)/.app ## The performance figures, as a table and bench-output/bench.json (30 minutes; SIZE=small: 5; some rows: ONLY=cores,peer)
+	@$(MAKE) $(VENV)/.ray || true
+	@JAVA_HOME="$(CURDIR)/$(VENV)/java" PYTHONPATH=dev $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full) $(if $(ONLY),--only $(ONLY))
 
 test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1)
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
@@ -88,6 +90,9 @@ $(VENV)/.app: requirements/app.txt $(VENV)/.uv
 $(VENV)/.docs: requirements/docs.txt $(VENV)/.uv
 	@dev/setup environment docs
 
+$(VENV)/.ray: requirements/ray.txt $(VENV)/.uv
+	@dev/setup environment ray
+
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.uv
 	@dev/setup environment lint
 
@@ -105,6 +110,7 @@ lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade 
 	@$(LOCK) --group spark --group test -o requirements/spark.txt
 	@$(LOCK) --group app --group app-test --group test -c requirements/spark.txt -o requirements/app.txt
 	@$(LOCK) --group app -c requirements/app.txt -o app/requirements.txt
+	@$(LOCK) --group ray -c requirements/spark.txt -o requirements/ray.txt
 	@$(LOCK) --group lint -o requirements/lint.txt
 	@$(LOCK) --group docs -o requirements/docs.txt
 	@$(LOCK) --group node -c requirements/spark.txt -o bootstrap/requirements.txt

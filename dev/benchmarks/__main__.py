@@ -1,80 +1,118 @@
-"""Measure everything and print it as a table: python -m benchmarks [--size full|small] [--only engine,latency]."""
+"""Measure everything and print it as a table: python -m benchmarks [--size full|small] [--only cores,latency].
+
+python -m benchmarks --markdown [PAGE...] measures nothing: it prints the last run's table for the documentation, or puts it
+between the marks of pages.
+"""
 
 import argparse
-import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import extraction
-from benchmarks import lookup as answers
+from benchmarks import rows
+from benchmarks.bench import FULL, SMALL, Bench
+from benchmarks.machine import load, others, this_machine
+from benchmarks.measuring import SkippedError
 from benchmarks.samples import PROJECT
+from benchmarks.table import Measured, Table, insert, shown
 
 OUTPUT = PROJECT / "bench-output/bench.json"
-
-Row = Callable[[extraction.Bench], extraction.Figures]
-
-
-def dimensions(bench: extraction.Bench) -> extraction.Figures:
-    from benchmarks import pca
-
-    folder = bench.folder / "pca"
-    folder.mkdir()
-    return pca.measure(folder, bench.sizes.dimensions)
+SIZES = {"full": FULL, "small": SMALL}
 
 
-BOUNDS = extraction.BOUNDS | {
-    "pca_ratio": ("≥", 5.0, "Spark ML's StandardScaler + PCA + PCA / ours, on stored features"),
-    "project_ratio": ("≥", 1.0, "Spark ML's PipelineModel / ours, on stored features"),
-    **answers.BOUNDS,
-}
-ROWS: tuple[Row, ...] = (*extraction.ROWS, dimensions, answers.lookup)
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    summary, _, _ = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=summary)
+    add = parser.add_argument
+    add("--size", choices=SIZES, default="full", help="full: 30 minutes; small: 5, and only an indication")
+    add("--only", help=f"some of {', '.join(rows.ROWS)}; the others stay as an earlier run of that size left them")
+    add("--markdown", nargs="*", metavar="PAGE", help="print the last run's table, or put it into these pages")
+    options = parser.parse_args(argv)
+    options.only = options.only.split(",") if options.only else list(rows.ROWS)
+    if unknown := set(options.only) - set(rows.ROWS):
+        parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(rows.ROWS)}")
+    return options
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--size", choices=("full", "small"), default="full", help="full: 25 minutes; small: 5, and only an indication"
-    )
-    parser.add_argument("--only", help=f"some of {', '.join(row.__name__ for row in ROWS)}")
-    options = parser.parse_args()
-    wanted = options.only.split(",") if options.only else [row.__name__ for row in ROWS]
-    sizes = extraction.FULL if options.size == "full" else extraction.SMALL
+def measure(name: str, bench: Bench) -> Measured:
+    """Measure one row; a row that fails does not take the others with it."""
+    began, before, neighbors = datetime.now(UTC), load(), others()
     started = time.monotonic()
-    # Some rows of a table: the others stay as an earlier run left them.
-    earlier: extraction.Figures = json.loads(OUTPUT.read_text()) if options.only and OUTPUT.exists() else {}
-    found: extraction.Figures = {}
-    with tempfile.TemporaryDirectory(prefix="fruits-bench-") as folder:
-        bench = extraction.Bench(Path(folder), sizes)
-        for row in ROWS:
-            if row.__name__ not in wanted:
-                continue
-            figures = row(bench)
-            print(f"{row.__name__} ({time.monotonic() - started:.0f} s)", flush=True)
-            for key, value in figures.items():
-                print(f"  {key:28} {value:10.2f}", flush=True)
-            found |= figures
-            if {"worker_peak_mb", "small_worker_peak_mb"} <= found.keys():
-                found["worker_growth_mb"] = found["worker_peak_mb"] - found["small_worker_peak_mb"]
-            OUTPUT.parent.mkdir(exist_ok=True)
-            OUTPUT.write_text(json.dumps(earlier | found, indent=2) + "\n")
-    full = options.size == "full"
-    print(
-        f"\nsize {options.size}, {time.monotonic() - started:.0f} s in all{'' if full else '; the bounds are for full'}"
+    figures, skipped, error = {}, "", ""
+    try:
+        figures = rows.ROWS[name](bench)
+    except SkippedError as reason:
+        skipped = str(reason)
+    except Exception as failure:  # noqa: BLE001 - it is told, and the exit code is 1
+        error = f"{type(failure).__name__}: {failure}"
+    seconds = time.monotonic() - started
+    return Measured(
+        figures=figures,
+        skipped=skipped,
+        error=error,
+        began=began.isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+        load=(before, load()),
+        others=(neighbors, others()),
     )
-    for key in BOUNDS:
-        if key in found:
-            print(line(key, found[key], judged=full))
-    print(f"all figures: {OUTPUT}")
 
 
-def line(key: str, value: float, *, judged: bool) -> str:
-    sign, bound, against = BOUNDS.get(key, ("", 0, ""))
-    met = {"≥": value >= bound, "≤": value <= bound}.get(sign, True)
-    verdict = f"{sign} {bound:g} {'MISSED' if judged and not met else ''}" if sign else ""
-    return f"{key:28} {value:10.2f}  {verdict:16} {against}".rstrip()
+def report(row: Measured, total: float) -> None:
+    for key, value in row.figures.items():
+        print(f"  {key:24} {shown(value):>8}")
+    if row.skipped:
+        print(f"  not measured: {row.skipped}")
+    if row.error:
+        print(f"  FAILED: {row.error}")
+    print(
+        f"  {row.seconds:.0f} s, {total / 60:.1f} min so far; load {row.load[0]:.1f} before, {row.load[1]:.1f} after;"
+        f" others used {row.others[0]:.0%} and {row.others[1]:.0%} of the cores",
+        flush=True,
+    )
+
+
+def document(pages: Sequence[str]) -> int:
+    """Print the last run's table, or put it into pages; return the exit code."""
+    table = Table.load(OUTPUT)
+    if table is None:
+        print(f"no figures in {OUTPUT}: run make bench", file=sys.stderr)
+        return 1
+    for page in pages:
+        try:
+            Path(page).write_text(insert(Path(page).read_text(), table, rows.BOUNDS))
+        except (OSError, ValueError) as error:
+            print(f"{page}: {error}", file=sys.stderr)
+            return 1
+    if not pages:
+        print(*table.markdown(rows.BOUNDS), sep="\n")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    if options.markdown is not None:
+        return document(options.markdown)
+    machine = str(this_machine())
+    earlier = Table.load(OUTPUT) if set(options.only) != set(rows.ROWS) else None
+    kept = earlier.rows if earlier and (earlier.size, earlier.machine) == (options.size, machine) else {}
+    table = Table(options.size, machine, dict(kept))
+    print(f"make bench, size {options.size}, on {machine}; load {load():.1f}", flush=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fruits-bench-") as folder:
+        bench = Bench(Path(folder), SIZES[options.size])
+        print(f"\n{len(bench.images):,} images, the model", flush=True)
+        bench.model  # noqa: B018 - made once, before anything is timed
+        for name in options.only:
+            print(f"\n{name}", flush=True)
+            table.rows[name] = measure(name, bench)
+            report(table.rows[name], time.monotonic() - started)
+            table.save(OUTPUT)
+    print("", *table.lines(rows.BOUNDS), f"all figures: {OUTPUT}", sep="\n")
+    return 1 if any(table.rows[name].error for name in options.only) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

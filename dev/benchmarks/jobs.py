@@ -1,84 +1,130 @@
 """Run a job as a person would, in a process of its own, and watch it."""
 
+import atexit
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
+import tempfile
 import time
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from benchmarks.memory import PeakMemory
 from benchmarks.samples import PROJECT
 
 
 @dataclass(frozen=True)
 class Ran:
-    """One run of extract_features.
+    """One run of extract_features, or of the bare loop, whose start takes no time.
 
     Attributes:
         seconds: from the start of the process to its end, Spark's start included.
         seconds_after_start: from the moment Spark was up and the manifest read.
         seconds_extracting: of the network's pass alone.
+        cpu_seconds: processor time of the Python workers' tasks.
+        reused: images of chunks that were there already.
         peak_worker_mb: the largest resident size any Python worker ever had.
     """
 
     seconds: float
     seconds_after_start: float
     seconds_extracting: float
-    peak_worker_mb: float
+    cpu_seconds: float
+    reused: int = 0
+    peak_worker_mb: float = 0.0
+
+
+DONE = re.compile(r" done images=.* reused=(\d+) wall_seconds=([\d.]+) .* cpu_seconds=([\d.]+)")
+
+
+def extract_command(
+    manifest: str | Path, model: str | Path, output: str | Path, *, cores: int = 2, submit: Iterable[str] = ()
+) -> list[str]:
+    """Return extract_features as the DAG submits it.
+
+    Args:
+        manifest: URI of the images to work on.
+        model: URI of the pointer.
+        output: URI of the folder for features and rejects.
+        cores: that Spark may use.
+        submit: further options of spark-submit.
+    """
+    return [
+        *spark_submit(cores, *submit),
+        *(str(PROJECT / "spark_jobs/extract_features.py"), "--manifest", str(manifest), "--model", str(model)),
+        *("--features", f"{output}/features/run=bench", "--rejects", f"{output}/rejects/run=bench"),
+        *("--progress", f"{output}/progress.json", "--max-reject-share", "0.05"),
+    ]
 
 
 def extract(
     manifest: str | Path,
     model: str | Path,
-    output: Path,
+    output: str | Path,
     *,
     cores: int = 2,
     submit: Iterable[str] = (),
     environment: dict[str, str] | None = None,
+    resume: bool = False,
 ) -> Ran:
     """Run extract_features by spark-submit on `cores` cores of this machine, and on no other.
 
     Args:
         manifest: URI of the images to work on.
         model: URI of the pointer.
-        output: folder in which features and rejects are written, replaced if there.
+        output: URI of the folder for features and rejects; one of this machine is emptied first.
         cores: that the whole run, Spark included, may use.
         submit: further options of spark-submit.
         environment: variables beside this process's own.
+        resume: keep what an earlier run has left in `output`.
+
+    Raises:
+        RuntimeError: the job failed; with the end of what it printed.
     """
-    shutil.rmtree(output, ignore_errors=True)  # otherwise the chunks of an earlier run would be reused
-    command = [
-        *spark_submit(cores, *submit),
-        *(str(PROJECT / "spark_jobs/extract_features.py"), "--manifest", str(manifest), "--model", str(model)),
-        *("--features", f"{output}/features", "--rejects", f"{output}/rejects"),
-    ]
+    if isinstance(output, Path) and not resume:
+        shutil.rmtree(output, ignore_errors=True)
     started = time.monotonic()
-    with subprocess.Popen(
-        command,
-        env=spark_environment() | (environment or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: pin(cores),  # noqa: PLW1509 - the threads of an earlier run have ended
-    ) as process:
+    with start(extract_command(manifest, model, output, cores=cores, submit=submit), cores, environment) as process:
         peaks = PeakMemory(process.pid)
-        up, extracting, lines = started, 0.0, []
+        up, done, lines = started, None, []
         assert process.stdout
         for line in process.stdout:
             lines.append(line)
             if " start images=" in line:
                 up = time.monotonic()
-            if done := re.search(r" done images=.* wall_seconds=([\d.]+)", line):
-                extracting = float(done[1])
+            done = DONE.search(line) or done
         peaks.stop()
     ended = time.monotonic()
-    if process.returncode:
-        raise RuntimeError("".join(lines[-30:]))
-    return Ran(ended - started, ended - up, extracting, peaks.megabytes)
+    if process.returncode or not done:
+        raise RuntimeError(f"extract_features ended with {process.returncode}: {''.join(lines[-30:])}")
+    return Ran(ended - started, ended - up, float(done[2]), float(done[3]), int(done[1]), peaks.megabytes)
+
+
+def start(
+    command: Sequence[str], cores: int, environment: dict[str, str] | None = None, *, session: bool = False
+) -> "subprocess.Popen[str]":
+    """Start a job on `cores` cores; its output comes line by line.
+
+    Args:
+        command: of `extract_command` or `spark_submit`.
+        cores: that it and its children may use.
+        environment: variables beside this process's own.
+        session: in a session of its own, so that all of it can be killed at once.
+    """
+    return subprocess.Popen(
+        command,
+        env=step_environment() | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: pin(cores),  # noqa: PLW1509 - the threads of an earlier run have ended
+        start_new_session=session,
+    )
 
 
 JARS = f"{PROJECT}/.venv/jars/*"
@@ -97,8 +143,21 @@ def spark_submit(cores: int, *options: str) -> list[str]:
         java += [f"-XX:SharedArchiveFile={ARCHIVE}", "-Xshare:auto", "-Xlog:cds=off"]
     return [
         *(str(Path(sys.executable).parent / "spark-submit"), "--master", f"local[{cores}]"),
-        *("--driver-java-options", " ".join(java), "--driver-class-path", JARS, *options),
+        *("--driver-java-options", " ".join(java), "--driver-class-path", JARS, "--py-files", py_files(), *options),
     ]
+
+
+@cache
+def py_files() -> str:
+    """Return the zip of the jobs that every step is submitted with, made once a run and removed at its end."""
+    folder = tempfile.TemporaryDirectory(prefix="fruits-bench-jobs-")
+    atexit.register(folder.cleanup)
+    file = Path(folder.name, "spark_jobs.zip")
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((PROJECT / "spark_jobs").rglob("*")):
+            if path.is_file() and path.suffix not in {".pyc", ".toml"}:
+                archive.write(path, path.relative_to(PROJECT))
+    return str(file)
 
 
 def conf(settings: Mapping[str, str]) -> list[str]:
@@ -109,6 +168,10 @@ def conf(settings: Mapping[str, str]) -> list[str]:
 def run(command: Sequence[str], environment: dict[str, str] | None = None) -> tuple[float, str]:
     """Run a command to its end and return its seconds and output.
 
+    Args:
+        command: the program and its arguments.
+        environment: all of its variables; a step's by default.
+
     Raises:
         RuntimeError: it failed; with the end of what it printed.
     """
@@ -116,7 +179,7 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> tu
     result = subprocess.run(
         command,
         cwd=PROJECT,
-        env=spark_environment() | (environment or {}),
+        env=(environment or step_environment()),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -139,50 +202,14 @@ def spark_environment() -> dict[str, str]:
     }
 
 
+def step_environment() -> dict[str, str]:
+    """Return the same for a step, whose code comes from `--py-files` alone."""
+    environment = spark_environment()
+    del environment["PYTHONPATH"]
+    return environment
+
+
 def pin(cores: int) -> None:
     """Keep this process and its children on `cores` cores."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-
-
-class PeakMemory:
-    """Watches the Python workers below a process; Linux only, elsewhere it sees nothing."""
-
-    def __init__(self, pid: int) -> None:
-        self.megabytes = 0.0
-        self._root = pid
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.2):
-            for pid in _descendants(self._root):
-                self.megabytes = max(self.megabytes, _worker_peak(pid))
-
-
-def _descendants(root: int) -> set[int]:
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def _worker_peak(pid: int) -> float:
-    try:
-        if "pyspark.daemon" not in Path(f"/proc/{pid}/cmdline").read_text():
-            return 0.0
-        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0.0
-    return int(peak[1]) / 1024 if peak else 0.0

@@ -5,24 +5,22 @@ import os
 import subprocess
 import sys
 
-from benchmarks.extraction import Bench, Figures
+from benchmarks.bench import Bench
+from benchmarks.bounds import Bounds, at_least, indication, shown
 from benchmarks.jobs import pin
+from benchmarks.measuring import Figures
 from benchmarks.samples import PROJECT, originals
 
 PYTHON = PROJECT / ".venv/app/bin/python"
 
-BOUNDS = {
-    "lookup_ms": ("≤", 150.0, "median, one core: decoding, network, comparison with 20,000 vectors"),
-    "lookup_graph_ms": ("≤", 150.0, "the same through the graph, 1,000,000 vectors"),
-    "lookup_12_megapixels_ms": ("≤", 150.0, "a photograph of 12 megapixels, 20,000 vectors"),
-    "lookup_accuracy": (
-        "≥",
-        0.95,
-        "share of photographs whose first candidate is right; the gallery shows another axis",
-    ),
-    "lookup_accuracy_if_sure": ("≥", 0.99, "the same, of those that are called sure"),
-    "lookup_sure": ("", 0, "share of photographs that are called sure"),
-    "lookup_unknown_sure": ("", 0, "share of photographs of a variety that the gallery lacks that are called sure"),
+BOUNDS: Bounds = {
+    "lookup_ms": indication("≤", 150, "median, one core: decoding, network, comparison with 20,000 vectors"),
+    "lookup_graph_ms": indication("≤", 150, "the same through the graph, 1,000,000 vectors"),
+    "lookup_12_megapixels_ms": indication("≤", 150, "a photograph of 12 megapixels, 20,000 vectors"),
+    "lookup_accuracy": at_least(0.95, "share of photographs named right; the gallery shows another axis"),
+    "lookup_accuracy_if_sure": at_least(0.99, "the same, of those that are called sure"),
+    "lookup_sure": shown("share of photographs that are called sure"),
+    "lookup_unknown_sure": shown("share of photographs of a variety that the gallery lacks that are called sure"),
 }
 
 
@@ -31,7 +29,7 @@ def lookup(bench: Bench) -> Figures:
     folder = bench.folder / "lookup"
     folder.mkdir()
     originals_folder = os.environ.get("FRUITS_TEST_IMAGES") or str(originals(folder / "originals")[0].parent)
-    vectors = bench.sizes.engine
+    vectors = bench.sizes.dimensions
     command = [
         PYTHON,
         "-m",

@@ -1,24 +1,26 @@
 """Images in S3, with a latency of one's choice: local_emr in its own process."""
 
+import http.client
 import json
-import os
 import subprocess
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
-from benchmarks.jobs import conf
+from benchmarks.jobs import Ran, conf, extract
 from benchmarks.samples import PROJECT
 from sample_data import write_manifest
-from spark_jobs import uris
 from spark_jobs.extraction.reading import ManifestRow
 
 BUCKET = "bench"
+REGION = "eu-west-3"
 
 
 class S3:
-    """A bucket that answers `latency` milliseconds late."""
+    """A bucket on this machine that answers as late as one asks it to."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -26,33 +28,55 @@ class S3:
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": "bench",
             "AWS_SECRET_ACCESS_KEY": "bench",
-            "AWS_DEFAULT_REGION": "eu-west-3",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
         }
         settings = {
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
             "spark.hadoop.fs.s3a.endpoint": endpoint,
-            "spark.hadoop.fs.s3a.endpoint.region": "eu-west-3",
+            "spark.hadoop.fs.s3a.endpoint.region": REGION,
             "spark.hadoop.fs.s3a.path.style.access": "true",
         }
-        self.submit = conf(settings)
+        self._submit = conf(settings)
+        self._run = count()
+        self._rows: list[ManifestRow] = []
 
-    def upload(self, images: Sequence[Path], folder: Path) -> Path:
-        """Put images into the bucket and return a local manifest of them."""
-        os.environ |= self.environment
-        fs, _ = uris.filesystem("s3://")
-        fs.mkdir(BUCKET, region_name="eu-west-3")
-        rows = []
+    def upload(self, images: Sequence[Path]) -> None:
+        """Put images into a new bucket."""
+        connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.endpoint).netloc)
+        location = (
+            f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+        )
+        self._put(connection, f"/{BUCKET}", location.encode())
         for image in images:
             key = f"images/{image.parent.name}/{image.name}"
-            etag = fs.call_s3("put_object", Bucket=BUCKET, Key=key, Body=image.read_bytes())["ETag"].strip('"')
-            rows.append(ManifestRow(f"s3://{BUCKET}/{key}", image.parent.name, etag, image.stat().st_size))
-        return write_manifest(folder, rows)
+            etag = self._put(connection, f"/{BUCKET}/{urllib.parse.quote(key)}", image.read_bytes())
+            self._rows.append(ManifestRow(f"s3://{BUCKET}/{key}", image.parent.name, etag, image.stat().st_size))
+        connection.close()
+
+    def manifest(self, number: int, folder: Path) -> Path:
+        """Return the local manifest of the first images."""
+        file = folder / f"manifest-s3-{number}"
+        return file if file.exists() else write_manifest(file, self._rows[:number])
+
+    def extract(self, manifest: Path, model: Path) -> Ran:
+        """Run extract_features from this bucket into a new folder of it."""
+        output = f"s3://{BUCKET}/output-{next(self._run)}"
+        return extract(manifest, model, output, submit=self._submit, environment=self.environment)
 
     def latency(self, milliseconds: int) -> None:
         """Delay every answer from now on."""
         self._request("DELETE", None)
         if milliseconds:
             self._request("POST", {"fault": "s3-latency", "milliseconds": milliseconds})
+
+    def _put(self, connection: http.client.HTTPConnection, path: str, body: bytes) -> str:
+        connection.request("PUT", path, body)
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"PUT {path}: {response.status} {answer.decode(errors='replace')}")
+        return response.getheader("ETag", "").strip('"')
 
     def _request(self, method: str, rule: dict[str, object] | None) -> None:
         data = json.dumps(rule).encode() if rule else None

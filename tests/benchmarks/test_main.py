@@ -1,70 +1,133 @@
-"""The table: which figures are there, which bounds are missed, and what `--only` keeps."""
+"""The run: which rows are measured, what is kept of an earlier run, and what a row that cannot be measured says."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as table
-from benchmarks.extraction import FULL, SMALL, Bench, Figures, seed
+from benchmarks import __main__ as benchmarks
+from benchmarks import rows
+from benchmarks.bench import FULL, SMALL, Bench
+from benchmarks.bounds import at_least
+from benchmarks.machine import Machine
+from benchmarks.measuring import Figures, SkippedError
 
 
 def latency(bench: Bench) -> Figures:
-    return {"latency_images": float(bench.sizes.latency), "latency_ratio": 0.95}
+    return {"latency_images": bench.sizes.latency, "latency_ratio": 0.96}
 
 
 def cores(bench: Bench) -> Figures:
-    return {"core_ratio": 1.5}
+    return {"core_ratio": 0.5}
 
 
 @pytest.fixture
 def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(table, "ROWS", (latency, cores))
-    monkeypatch.setattr(table, "OUTPUT", tmp_path / "bench-output/bench.json")
+    """Where the figures are kept, of two rows that take no time, on a machine where nobody else is."""
+    monkeypatch.setattr(rows, "ROWS", {"latency": latency, "cores": cores})
+    monkeypatch.setattr(
+        rows, "BOUNDS", {"latency_ratio": at_least(0.95, "with and without"), "core_ratio": at_least(0.97, "2 and 1")}
+    )
+    monkeypatch.setattr(Bench, "images", [])
+    monkeypatch.setattr(Bench, "model", Path("model.json"))
+    monkeypatch.setattr(benchmarks, "others", lambda: 0.0)
+    monkeypatch.setattr(benchmarks, "this_machine", lambda: Machine("Test CPU", "avx2", 2))
+    monkeypatch.setattr(benchmarks, "OUTPUT", tmp_path / "bench-output/bench.json")
     return tmp_path / "bench-output/bench.json"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
-    table.main()
+def figures(output: Path) -> dict[str, Figures]:
+    return {name: row["figures"] for name, row in json.loads(output.read_text())["rows"].items()}
 
 
-def verdicts(capsys: pytest.CaptureFixture[str]) -> dict[str, bool]:
-    """By key of the closing table, whether it is marked as missed."""
-    table_lines = capsys.readouterr().out.splitlines()[-3:-1]
-    return {line.split()[0]: "MISSED" in line for line in table_lines}
+def test_every_row_is_measured_and_a_missed_bound_is_named(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmarks.main([]) == 0
 
-
-def test_every_row_is_measured_and_a_missed_bound_is_named(
-    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(monkeypatch)
-
-    assert json.loads(output.read_text()) == {"latency_images": FULL.latency, "latency_ratio": 0.95, "core_ratio": 1.5}
-    assert verdicts(capsys) == {"latency_ratio": False, "core_ratio": True}
+    assert figures(output) == {
+        "latency": {"latency_images": FULL.latency, "latency_ratio": 0.96},
+        "cores": {"core_ratio": 0.5},
+    }
+    table = capsys.readouterr().out.partition("size full on Test CPU, 2 cores (avx2)")[2].splitlines()
+    assert {line.split()[0]: "MISSED" in line for line in table[1:3]} == {"latency_ratio": False, "core_ratio": True}
 
 
 def test_a_small_size_is_not_judged_by_the_bounds_of_the_full_one(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmarks.main(["--size", "small"])
+
+    assert figures(output)["latency"]["latency_images"] == SMALL.latency
+    assert "MISSED" not in capsys.readouterr().out
+
+
+def test_some_rows_leave_the_others_as_they_were(output: Path) -> None:
+    benchmarks.main([])
+    kept = json.loads(output.read_text())
+    kept["rows"]["cores"]["figures"]["core_ratio"] = 7.0
+    output.write_text(json.dumps(kept))
+    benchmarks.main(["--only", "latency"])
+
+    assert figures(output)["cores"] == {"core_ratio": 7.0}
+
+
+def test_rows_of_another_size_or_machine_are_not_kept(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmarks.main([])
+    benchmarks.main(["--only", "latency", "--size", "small"])
+    assert list(figures(output)) == ["latency"]
+
+    benchmarks.main(["--size", "small"])
+    monkeypatch.setattr(benchmarks, "this_machine", lambda: Machine("Another CPU", "", 4))
+    benchmarks.main(["--only", "latency", "--size", "small"])
+    assert list(figures(output)) == ["latency"]
+
+
+def test_a_row_that_fails_is_told_and_the_others_are_measured(
     output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(monkeypatch, "--size", "small")
+    def broken(bench: Bench) -> Figures:
+        raise RuntimeError("extract_features ended with 1: no space left on device\nmore")
 
-    assert json.loads(output.read_text())["latency_images"] == SMALL.latency
-    assert verdicts(capsys) == {"latency_ratio": False, "core_ratio": False}
+    monkeypatch.setitem(rows.ROWS, "latency", broken)
 
-
-def test_some_rows_leave_the_others_figures_as_they_were(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(monkeypatch)
-    stored = json.loads(output.read_text()) | {"core_ratio": 7.0}
-    output.write_text(json.dumps(stored))
-    run(monkeypatch, "--only", "latency")
-
-    assert json.loads(output.read_text()) == {"latency_images": FULL.latency, "latency_ratio": 0.95, "core_ratio": 7.0}
+    assert benchmarks.main([]) == 1
+    assert list(figures(output)["cores"]) == ["core_ratio"]
+    assert "latency: FAILED: RuntimeError: extract_features ended with 1: no space left on device\n" in (
+        capsys.readouterr().out
+    )
 
 
-def test_the_notebooks_flow_is_left_out_of_small_runs_and_said_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_row_that_is_skipped_says_why(
+    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert seed(Bench(tmp_path, SMALL)) == {}
-    assert "seed: not measured" in capsys.readouterr().out
+    def elsewhere(bench: Bench) -> Figures:
+        raise SkippedError("Ray is not installed")
+
+    monkeypatch.setitem(rows.ROWS, "latency", elsewhere)
+
+    assert benchmarks.main([]) == 0
+    assert "latency: not measured: Ray is not installed\n" in capsys.readouterr().out
+
+
+def test_an_unknown_row_is_refused_with_those_that_are_there(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        benchmarks.main(["--only", "latencies"])
+
+    assert "no row latencies; there are latency, cores" in capsys.readouterr().err
+
+
+def test_the_table_goes_between_the_marks_of_a_page(output: Path, tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text("before\n<!-- figures of make bench -->\nold\n<!-- end of the figures -->\nafter\n")
+    benchmarks.main([])
+
+    assert benchmarks.main(["--markdown", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("before\n<!-- figures of make bench -->\nSize `full` on Test CPU, 2 cores (avx2)")
+    assert text.endswith("<!-- end of the figures -->\nafter\n")
+    assert "old" not in text
+    assert "| `core_ratio` | 0.50 | ≥ 0.97, **missed** | 2 and 1 |" in text
+
+
+def test_markdown_without_figures_says_how_to_get_them(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmarks.main(["--markdown"]) == 1
+    assert "run make bench" in capsys.readouterr().err

@@ -1,0 +1,108 @@
+"""What all rows share: how much is measured, the images, the model, and the jobs as the DAG submits them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks import jobs, samples
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many images each row takes.
+
+    Attributes:
+        few: the smaller of the two jobs whose difference is the price of a further image; also of `seed` and `peer`.
+        more: further images of the larger job, on files.
+        more_s3: likewise over S3.
+        engine: for which `engine_ratio` is stated.
+        cores: of `core_ratio`.
+        latency: of `latency_ratio`.
+        resume: of the job that is killed.
+        dimensions: rows of features for the comparison with Spark ML.
+        rounds: of alternating pairs.
+        notebook: whether the original notebook's flow is measured.
+    """
+
+    few: int
+    more: int
+    more_s3: int
+    engine: int
+    cores: int
+    latency: int
+    resume: int
+    dimensions: int
+    rounds: int = 3
+    notebook: bool = True
+
+
+FULL = Sizes(
+    few=2_000,
+    more=20_000,
+    more_s3=10_000,
+    engine=20_000,
+    cores=3_000,
+    latency=8_000,
+    resume=8_000,
+    dimensions=20_000,
+)
+SMALL = Sizes(
+    few=300,
+    more=1_500,
+    more_s3=900,
+    engine=1_500,
+    cores=600,
+    latency=500,
+    resume=1_500,
+    dimensions=2_000,
+    rounds=1,
+    notebook=False,
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Images, manifests and the model, made once in `folder`."""
+
+    folder: Path
+    sizes: Sizes
+
+    @cached_property
+    def images(self) -> list[Path]:
+        originals = samples.originals(self.folder / "originals")
+        most = max(self.sizes.few + self.sizes.more, self.sizes.latency, self.sizes.resume, self.sizes.cores)
+        return samples.copies(originals, most, self.folder / "images")
+
+    @cached_property
+    def weights(self) -> Path:
+        return samples.weights(self.folder)
+
+    @cached_property
+    def model(self) -> Path:
+        """The pointer to the model, which is exported once, before anything is timed."""
+        pointer = self.folder / "model.json"
+        self.step("export_model", "--weights", self.weights, "--models", self.folder / "models", "--pointer", pointer)
+        return pointer
+
+    def manifest(self, number: int) -> Path:
+        folder = self.folder / f"manifest-{number}"
+        return folder if folder.exists() else samples.manifest(self.images[:number], folder)
+
+    def extract(self, number: int, cores: int = 2) -> jobs.Ran:
+        """Run extract_features on the first images."""
+        return jobs.extract(self.manifest(number), self.model, self.folder / "output", cores=cores)
+
+    def reduce(self, number: int, extracted: Path, output: Path) -> float:
+        """Run reduce_dimensions on the features of the first images; return the seconds of the process."""
+        return self.step(
+            "reduce_dimensions",
+            *("--inventory", self.manifest(number), "--features", extracted / "features"),
+            *("--rejects", extracted / "rejects", "--output", output, "--model", self.model),
+        )
+
+    def step(self, job: str, *arguments: str | Path) -> float:
+        """Run a job as the DAG's step does; return the seconds of the process."""
+        script = samples.PROJECT / "spark_jobs" / f"{job}.py"
+        parts: Sequence[str | Path] = [*jobs.spark_submit(2), script, *arguments]
+        return jobs.run([str(part) for part in parts])[0]

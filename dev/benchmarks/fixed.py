@@ -1,0 +1,52 @@
+"""What a job costs beside its images: the smallest ones, minus a spark-submit of a script that does nothing."""
+
+from pathlib import Path
+
+from benchmarks import jobs
+from benchmarks.bench import Bench
+from benchmarks.bounds import Bounds, indication, shown
+from benchmarks.measuring import Figures, alternating, differences, median
+
+CHUNK = 50  # images: the smallest chunk, and one task
+
+BOUNDS: Bounds = {
+    "fixed_extract_s": indication("≤", 2.0, "extract_features on one chunk - spark-submit of an empty script"),
+    "fixed_reduce_s": indication("≤", 3.0, "reduce_dimensions on 2,000 rows - spark-submit of an empty script"),
+    "fixed_session_s": shown("Spark's own part of both: a script that starts a session - an empty one"),
+    "spark_submit_s": shown("spark-submit of an empty script: a JVM and Python"),
+}
+
+SESSION = """
+from spark_jobs.session import run, spark_session
+from spark_jobs.extraction.driver import SETTINGS
+run(lambda: spark_session("session", SETTINGS) and None)
+"""
+
+
+def fixed(bench: Bench) -> Figures:
+    folder, rows = bench.folder / "fixed", bench.sizes.few
+    folder.mkdir()
+    jobs.extract(bench.manifest(rows), bench.model, folder / "extracted")
+
+    def script(name: str, code: str) -> float:
+        file = folder / f"{name}.py"
+        file.write_text(code)
+        return jobs.run([*jobs.spark_submit(2), str(file)])[0]
+
+    seconds = alternating(
+        bench.sizes.rounds,
+        {
+            "nothing": lambda: script("nothing", ""),
+            "session": lambda: script("session", SESSION),
+            "extract": lambda: bench.extract(CHUNK).seconds,
+            "reduce": lambda: bench.reduce(rows, folder / "extracted", Path(folder, "reduced")),
+        },
+    )
+    nothing = seconds["nothing"]
+    return {
+        "fixed_extract_s": median(differences(seconds["extract"], nothing)),
+        "fixed_reduce_rows": rows,
+        "fixed_reduce_s": median(differences(seconds["reduce"], nothing)),
+        "fixed_session_s": median(differences(seconds["session"], nothing)),
+        "spark_submit_s": median(nothing),
+    }

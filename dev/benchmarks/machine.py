@@ -1,0 +1,65 @@
+"""What the figures were measured on, and whether anything else was at work there."""
+
+import os
+import platform
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+# Instructions that decide how fast LiteRT's kernels are: of x86, then of arm64.
+FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "asimddp", "sve", "sve2")
+
+CPUINFO = Path("/proc/cpuinfo")
+STAT = Path("/proc/stat")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The processor's name, which of `FLAGS` it has, and how many of its cores this process may use."""
+
+    cpu: str
+    flags: str
+    cores: int
+
+    def __str__(self) -> str:
+        return f"{self.cpu}, {self.cores} core{'s' * (self.cores != 1)} ({self.flags or 'flags unknown'})"
+
+
+def this_machine(cpuinfo: str | None = None) -> Machine:
+    """Describe this machine, from Linux's /proc/cpuinfo where there is one."""
+    if cpuinfo is None:
+        cpuinfo = CPUINFO.read_text() if CPUINFO.exists() else ""
+    name = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    listed = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    has = set(listed[1].split()) if listed else set()
+    cpu = name[1].strip() if name else platform.processor() or platform.machine()
+    return Machine(cpu, " ".join(flag for flag in FLAGS if flag in has), usable_cores())
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load() -> float:
+    """Return the load average of the last minute; a benchmark's own work is in it."""
+    return round(os.getloadavg()[0], 2)
+
+
+def others(seconds: float = 1.0) -> float:
+    """Return the share of all cores that others used while this process slept; 0 where Linux does not say.
+
+    Called between rows, when nothing of ours runs. Time that the hypervisor gave to other guests counts.
+    """
+    before = _ticks()
+    time.sleep(seconds)
+    after = _ticks()
+    total = sum(after) - sum(before)
+    idle = after[3] + after[4] - before[3] - before[4]  # idle, waiting for a disk
+    return round(1 - idle / total, 2) if total else 0.0
+
+
+def _ticks() -> list[int]:
+    """Return what all cores did: user, nice, system, idle, iowait, irq, softirq, steal."""
+    return [int(value) for value in STAT.read_text().split("\n", 1)[0].split()[1:9]] if STAT.exists() else [0] * 8

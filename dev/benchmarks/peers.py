@@ -1,0 +1,91 @@
+"""The same 2,000 images elsewhere: the original notebook's flow, and Ray Data with the same network."""
+
+import subprocess
+import sys
+import time
+from functools import partial
+
+from benchmarks import jobs
+from benchmarks.bench import Bench
+from benchmarks.bounds import Bounds, at_least, shown
+from benchmarks.measuring import Figures, SkippedError, alternating, median, median_ratio, say
+from benchmarks.samples import PROJECT
+
+SECONDS = 600  # after which Ray is given up
+RAY = PROJECT / ".venv/ray/bin/python"
+
+BOUNDS: Bounds = {
+    "seed_ratio": at_least(20, "the original notebook's flow, end to end / the DAG's steps, one after another"),
+    "seed_seconds": shown("the notebook's flow, once"),
+    "ours_seconds": shown("the DAG's two steps"),
+    "peer_ratio": at_least(2, "Ray Data with the same LiteRT actor, start included / extract_features, start included"),
+}
+
+
+def seed(bench: Bench) -> Figures:
+    """Measure ours in rounds, theirs once: six minutes, in which the network runs six times, even out by themselves.
+
+    The model is there already, so that the DAG has two steps.
+    """
+    if not bench.sizes.notebook:
+        raise SkippedError("the notebook's flow takes six minutes for any number of images; the full size measures it")
+    number, folder = bench.sizes.few, bench.folder / "seed"
+    for image in bench.images[:number]:
+        target = folder / "images" / image.parent.name / image.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(image)
+
+    def steps() -> float:
+        started = time.monotonic()
+        bench.extract(number)
+        bench.reduce(number, bench.folder / "output", folder / "ours")
+        return time.monotonic() - started
+
+    bench.extract(number)  # the manifest and the model are made, the images in the page cache
+    ours = alternating(bench.sizes.rounds, {"two steps": steps})["two steps"]
+    say("the notebook's flow, about six minutes")
+    command = [sys.executable, "-m", "benchmarks.seed", folder / "images", bench.weights, folder / "theirs"]
+    theirs, _ = jobs.run([str(part) for part in command], jobs.spark_environment())
+    return {
+        "seed_images": number,
+        "seed_seconds": theirs,
+        "ours_seconds": median(ours),
+        "seed_ratio": theirs / median(ours),
+    }
+
+
+def peer(bench: Bench) -> Figures:
+    if not RAY.exists():
+        raise SkippedError("Ray is not installed (.venv/ray): make .venv/.ray says why")
+    number, folder = bench.sizes.few, bench.folder / "peer"
+    folder.mkdir()
+    paths = folder / "paths"
+    paths.write_text("\n".join(map(str, bench.images[:number])))
+
+    def ray() -> float:
+        started = time.monotonic()
+        command = [RAY, "-m", "benchmarks.peer_ray", paths, bench.model, folder / "features"]
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=PROJECT,
+            env=jobs.spark_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+            preexec_fn=partial(jobs.pin, 2),
+        )
+        if done.returncode:
+            raise RuntimeError(f"Ray Data failed: {done.stdout[-3000:]}")
+        return time.monotonic() - started
+
+    bench.extract(number)  # once before, as for Ray: what is timed has been read before
+    ray()
+    runs = alternating(bench.sizes.rounds, {"ray": ray, "ours": lambda: bench.extract(number).seconds})
+    return {
+        "peer_images": number,
+        "peer_seconds": median(runs["ray"]),
+        "peer_ours_seconds": median(runs["ours"]),
+        "peer_ratio": median_ratio(runs["ray"], runs["ours"]),
+    }

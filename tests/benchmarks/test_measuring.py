@@ -1,0 +1,76 @@
+"""Alternating rounds, and the machine that they ran on."""
+
+import pytest
+
+from benchmarks.bench import Sizes
+from benchmarks.jobs import Ran
+from benchmarks.machine import this_machine
+from benchmarks.marginal import figures
+from benchmarks.measuring import SkippedError, alternating, differences, median_ratio
+
+X86 = "model name\t: AMD EPYC 9R14\nflags\t\t: fpu sse4_2 avx2 fma avx512f\n\nmodel name\t: AMD EPYC 9R14\n"
+ARM64 = "processor\t: 0\nFeatures\t: fp asimd sve asimddp\n"
+
+
+def test_sides_take_turns_forwards_and_backwards() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> int:
+        order.append(name)
+        return len(order)
+
+    found = alternating(3, {"bare": lambda: side("bare"), "job": lambda: side("job")})
+
+    assert order == ["bare", "job", "job", "bare", "bare", "job"]
+    assert found == {"bare": [1, 4, 5], "job": [2, 3, 6]}
+
+
+def test_one_disturbed_round_does_not_decide() -> None:
+    assert median_ratio([10, 10, 10], [10, 40, 11]) == pytest.approx(10 / 11)
+
+
+def test_a_difference_below_the_noise_is_no_figure() -> None:
+    with pytest.raises(SkippedError, match="something else was at work"):
+        differences([5.0, 4.0, 3.0], [4.0, 4.5, 4.0])
+
+
+def test_one_round_in_which_less_took_longer_is_outvoted() -> None:
+    assert differences([5.0, 5.0, 4.0], [4.0, 4.0, 4.5]) == [1.0, 1.0, -0.5]
+
+
+@pytest.mark.parametrize(("cpuinfo", "flags"), [(X86, "avx2 fma avx512f"), (ARM64, "asimd asimddp sve")])
+def test_the_flags_that_matter_are_named(cpuinfo: str, flags: str) -> None:
+    assert this_machine(cpuinfo).flags == flags
+
+
+def test_the_name_of_the_processor() -> None:
+    assert this_machine(X86).cpu == "AMD EPYC 9R14"
+    assert this_machine("").cpu  # where Linux does not say
+
+
+def test_the_start_of_a_job_is_no_part_of_a_further_images_price() -> None:
+    """The loop takes 2 s per 1,000 images, the job 2.5 s and 3 s at first; S3 makes the loop 4 s and the job 5 s."""
+    sizes = Sizes(few=1_000, more=4_000, more_s3=2_000, engine=3_000, cores=0, latency=0, resume=0, dimensions=0)
+
+    def ran(start: float, seconds: float) -> list[Ran]:
+        return [Ran(start + seconds, seconds, seconds, cpu_seconds=seconds)]
+
+    found = figures(
+        {
+            "bare few": ran(0, 2),
+            "bare more": ran(0, 10),
+            "job few": ran(3, 2.5),
+            "job more": ran(3, 12.5),
+            "bare s3 few": ran(0, 4),
+            "bare s3 more": ran(0, 12),
+            "job s3 few": ran(3, 5),
+            "job s3 more": ran(3, 15),
+        },
+        sizes,
+    )
+
+    assert found["marginal_ratio"] == pytest.approx(8 / 10)
+    assert found["marginal_s3_ratio"] == pytest.approx(8 / 10)
+    assert found["s3_rate"] == pytest.approx((2_000 / 10) / (4_000 / 10))
+    assert found["engine_ratio"] == pytest.approx(6 / 7.5)
+    assert found["small_run_ratio"] == pytest.approx(5.5 / 2)

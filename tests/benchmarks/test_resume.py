@@ -1,0 +1,57 @@
+"""A job is killed with everything below it, once it is far enough."""
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.resume import Committed, killed
+
+JOB = """
+import pathlib, subprocess, sys, time
+import pyarrow as pa, pyarrow.parquet as pq
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+folder = pathlib.Path(sys.argv[1], "features/run=bench")
+folder.mkdir(parents=True)
+(folder / "child").write_text(str(child.pid))
+print("INFO chunks=2 reused_chunks=0", flush=True)
+pq.write_table(pa.table({"path": ["a"] * 45}), folder / ".tmp")
+(folder / ".tmp").rename(folder / "part-0.parquet")
+time.sleep(float(sys.argv[2]))
+child.kill()
+sys.exit("no space left on device")
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in Linux's /proc")
+def test_nothing_of_the_job_is_left(tmp_path: Path) -> None:
+    killed([sys.executable, "-c", JOB, str(tmp_path), "600"], tmp_path, images=100)
+
+    assert not is_running(int((tmp_path / "features/run=bench/child").read_text()))
+
+
+def test_a_job_that_ends_before_is_told_with_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"ended with 1 before it was killed: [\s\S]*no space left on device"):
+        killed([sys.executable, "-c", JOB, str(tmp_path), "0"], tmp_path, images=1_000)
+
+
+def test_only_whole_files_of_chunks_count(tmp_path: Path) -> None:
+    folder = tmp_path / "features/run=bench"
+    folder.mkdir(parents=True)
+    done = Committed(tmp_path)
+    pq.write_table(pa.table({"path": ["a"] * 50}), folder / "part-0.parquet")
+    (folder / ".abc.tmp").write_bytes(b"half a file")
+    assert done.images() == 50
+
+    pq.write_table(pa.table({"path": ["b"] * 7}), folder / "part-1.parquet")
+    assert done.images() == 57
