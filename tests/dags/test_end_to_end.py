@@ -1,7 +1,8 @@
 """The DAG, unmodified, with real Airflow and real Spark on the local AWS endpoint.
 
-One bucket lives through four runs, as a bucket does. Real photographs and ImageNet weights where the environment names them,
-else drawn fruit and random weights: then the numbers mean nothing, and only the tests of the numbers are skipped.
+One bucket, of the stack that infra/template.yaml describes, lives through all runs, as a bucket does. Real photographs and
+ImageNet weights where the environment names them, else drawn fruit and random weights: then the numbers mean nothing, and only
+the tests of the numbers are skipped.
 """
 
 import json
@@ -20,6 +21,8 @@ import pytest
 from demo.images import write_bad_images, write_images
 from demo.local_airflow import LocalAirflow
 from local_emr import LocalEmr
+from policies import allows, grants, used_grants
+from tests.infra.stack import Stack, deploy, justified, label, recorded_calls
 
 BUCKET = "orchard"
 VARIETIES = ("Apple Pink Lady", "Cherry Wax Yellow")
@@ -47,14 +50,17 @@ class Run:
 class Pipeline:
     """The bucket, the endpoint and Airflow, and what a person does with them."""
 
-    def __init__(self, aws: LocalEmr, airflow: LocalAirflow, photographs: Path, weights: Path, *, real: bool) -> None:
+    def __init__(self, aws: LocalEmr, calls: Path, home: Path, photographs: Path, weights: Path, *, real: bool) -> None:
         self.aws = aws
-        session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="eu-west-3")
-        self.s3 = session.client("s3", endpoint_url=aws.endpoint_url)
-        self.emr = session.client("emr", endpoint_url=aws.endpoint_url)
-        self.airflow = airflow
+        self.calls = calls
+        session = boto3.Session(aws_access_key_id="person", aws_secret_access_key="-", region_name="eu-west-3")
+        cloudformation, iam, self.s3, self.emr = (
+            session.client(service, endpoint_url=aws.endpoint_url) for service in ("cloudformation", "iam", "s3", "emr")
+        )
+        self.stack: Stack = deploy(cloudformation, iam, BucketName=BUCKET)
+        # A key of its own tells Airflow's calls from those of the nodes, which sign as "local".
+        self.airflow = LocalAirflow(home, {**aws.environment(), **self.stack.dot_env, "AWS_ACCESS_KEY_ID": "airflow"})
         self.real = real
-        self.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
         self.s3.upload_file(str(weights), BUCKET, f"weights/{weights.name}")
         self.weights = f"s3://{BUCKET}/weights/{weights.name}"
         self.photographs = sorted(photographs.glob("*/*"))
@@ -65,7 +71,7 @@ class Pipeline:
         self.s3.upload_file(str(file), BUCKET, f"images/{name}")
 
     def run(self, **params: Any) -> Run:
-        with self.airflow.test_dag("fruit_features", {"bucket": BUCKET, "weights": self.weights, **params}) as test:
+        with self.airflow.test_dag("fruit_features", {"weights": self.weights, **params}) as test:
             log = list(test)
         return Run(test.exit_code, log)
 
@@ -105,9 +111,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterato
             (photographs / variety).symlink_to(source)
     else:
         write_images(photographs, 12)
-    with LocalEmr(port=0) as aws:
-        airflow = LocalAirflow(tmp_path_factory.mktemp("airflow"), aws.environment())
-        yield Pipeline(aws, airflow, photographs, weights, real=real)
+    calls = tmp_path_factory.mktemp("calls") / "calls.jsonl"
+    with LocalEmr(port=0, access_log=calls) as aws:
+        yield Pipeline(aws, calls, tmp_path_factory.mktemp("airflow"), photographs, weights, real=real)
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +235,16 @@ def test_a_cluster_that_never_works_fails_the_run_at_once(pipeline: Pipeline, fi
     assert any(re.search(r"cluster .*is TERMINAT(ING|ED_WITH_ERRORS)", error) for error in failed.errors())
     assert set(pipeline.clusters()) <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
     assert pipeline.latest() == before
+
+
+@pytest.mark.parametrize(("caller", "who"), [("airflow", "airflow"), ("local", "nodes")])
+def test_the_policies_of_the_template_allow_what_was_done_and_nothing_else(
+    pipeline: Pipeline, first: Run, caller: str, who: str
+) -> None:
+    policy = getattr(pipeline.stack, who)
+    calls = recorded_calls(pipeline.calls.read_text(encoding="utf-8"), caller)
+
+    assert calls
+    assert [str(call) for call in calls if not allows([policy], call)] == [], "allow it in infra/template.yaml"
+    unused = {label(grant) for grant in set(grants(policy)) - used_grants(policy, calls)}
+    assert unused <= set(justified()[who]), "take it out of infra/template.yaml, or justify it in infra/justified.yaml"
