@@ -33,8 +33,9 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk import TaskGroup, TriggerRule, chain, dag, task
 
-from emr_operators import EmrCreateClusterOperator, EmrStepOperator, EmrTerminateClusterOperator
+from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
+from emr_step_operator import EmrStepOperator
 from fruit_features import artifacts, config, requests
 from fruit_features.graph import drop_implied_edges
 from fruit_features.run import Plan, Run

@@ -8,7 +8,8 @@ the console included.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar
@@ -37,6 +38,9 @@ class IdempotentEmrHook(EmrHook):
         settle_seconds: pauses after a request that got no answer. Each is followed by a look whether the request took effect
             and, if it did not, by another one.
         reuse_completed_steps: whether a completed step counts too: a retry wants its result, a cleared task does not.
+
+    Attributes:
+        disregarded_steps: ids of steps that never count: a cleared task repeats what is running still.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class IdempotentEmrHook(EmrHook):
         super().__init__(*args, **{**kwargs, "config": kwargs.get("config") or ADAPTIVE_RETRIES})
         self.settle_seconds = settle_seconds
         self.reuse_completed_steps = reuse_completed_steps
+        self.disregarded_steps: AbstractSet[str] = frozenset()
 
     def create_job_flow(self, job_flow_overrides: dict[str, Any]) -> dict[str, Any]:
         """Create the cluster, or return the active one of the same `Name` as if it had just been created.
@@ -97,7 +102,22 @@ class IdempotentEmrHook(EmrHook):
         """Return the ids of the cluster's reusable steps by name."""
         states = [*ACTIVE_STEP, "COMPLETED"] if self.reuse_completed_steps else ACTIVE_STEP
         pages = self.get_conn().get_paginator("list_steps").paginate(ClusterId=cluster_id, StepStates=states)
-        return {step["Name"]: step["Id"] for page in pages for step in page["Steps"]}
+        steps = (step for page in pages for step in page["Steps"])
+        return {step["Name"]: step["Id"] for step in steps if step["Id"] not in self.disregarded_steps}
+
+    def cancel_steps(self, cluster_id: str, step_ids: Collection[str]) -> None:
+        """Cancel the steps that have not ended.
+
+        EMR sends SIGTERM to the step's process. In client deploy mode that is Spark's driver, whose application ends with it.
+        What goes wrong is logged: the cluster's teardown ends the steps too.
+        """
+        try:
+            if step_ids:
+                self.get_conn().cancel_steps(
+                    ClusterId=cluster_id, StepIds=[*step_ids], StepCancellationOption="SEND_INTERRUPT"
+                )
+        except (BotoCoreError, ClientError) as error:
+            self.log.warning("Could not cancel %s: %s", ", ".join(step_ids), error)
 
     def _create_once(self, operation: str, find: Callable[[], Created | None], send: Callable[[], Created]) -> Created:
         for pause in (*self.settle_seconds, None):
@@ -124,6 +144,11 @@ class IdempotentEmrHook(EmrHook):
             verify=self._verify,
             config=NO_RETRIES,
         )
+
+
+def hook_of(operator: Any) -> IdempotentEmrHook:
+    """Return an operator's hook by its type, which the provider's declaration does not know."""
+    return operator.hook
 
 
 def _may_have_taken_effect(error: Exception) -> bool:

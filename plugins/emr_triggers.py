@@ -9,8 +9,11 @@ from typing import Any
 from airflow.providers.amazon.aws.hooks.emr import EmrHook
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+# Airflow gives `on_kill` 30 seconds.
+PATIENT = Config(retries={"mode": "standard", "max_attempts": 6})
 ENDED_STEP = {"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"}
 MAX_ERRORS = 20  # consecutive, of DescribeStep: ten minutes without AWS's API at a poll every 30 s
 
@@ -58,10 +61,9 @@ class EmrStepTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll, and yield one event at the end."""
-        connection: dict[str, Any] = {"aws_conn_id": self.aws_conn_id, "region_name": self.region_name}
         async with (
-            await EmrHook(**connection).get_async_conn() as emr,
-            await S3Hook(**connection).get_async_conn() as s3,
+            await EmrHook(**self._connection).get_async_conn() as emr,
+            await S3Hook(**self._connection).get_async_conn() as s3,
         ):
             logged: set[str] = set()
             async for step in self._descriptions(emr):
@@ -76,6 +78,18 @@ class EmrStepTrigger(BaseTrigger):
                 if state in ENDED_STEP or time.time() > self.deadline:
                     yield TriggerEvent({"step_id": self.step_id, "state": state if state in ENDED_STEP else "TIMEOUT"})
                     return
+
+    async def on_kill(self) -> None:
+        """Cancel the step: someone has marked its task as failed or as successful, or cleared it."""
+        self.log.warning("Cancelling step %s: its task was marked or cleared", self.step_id)
+        async with await EmrHook(**self._connection, config=PATIENT).get_async_conn() as emr:
+            await emr.cancel_steps(
+                ClusterId=self.job_flow_id, StepIds=[self.step_id], StepCancellationOption="SEND_INTERRUPT"
+            )
+
+    @property
+    def _connection(self) -> dict[str, Any]:
+        return {"aws_conn_id": self.aws_conn_id, "region_name": self.region_name}
 
     async def _descriptions(self, emr: Any) -> AsyncIterator[dict[str, Any]]:
         """Yield the step as DescribeStep returns it, once per poll; outlast moments in which EMR does not answer."""

@@ -36,8 +36,8 @@ def emr(aws: LocalEmr) -> Any:
 
 @pytest.fixture
 def context() -> dict[str, Any]:
-    """What an operator needs of a task's context: somewhere to push its links."""
-    ti = MagicMock(name="task instance", try_number=1, max_tries=0)
+    """What an operator needs of a task's context, at the task's first try: somewhere to push its links."""
+    ti = MagicMock(name="task instance", try_number=1, max_tries=2)
     return {"ti": ti, "run_id": "run-1"}
 
 
@@ -54,3 +54,20 @@ def job_flow() -> dict[str, Any]:
             "KeepJobFlowAliveWhenNoSteps": True,
         },
     }
+
+
+@pytest.fixture
+def cluster_id(emr: Any, job_flow: dict[str, Any]) -> str:
+    return emr.run_job_flow(**job_flow)["JobFlowId"]
+
+
+@pytest.fixture
+def retry() -> dict[str, Any]:
+    """The context of a task's second try."""
+    return {"ti": MagicMock(name="task instance", try_number=2, max_tries=2)}
+
+
+@pytest.fixture
+def cleared() -> dict[str, Any]:
+    """The context of the first try after someone cleared the task, which had run once."""
+    return {"ti": MagicMock(name="task instance", try_number=2, max_tries=3)}

@@ -11,7 +11,8 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from emr_operators import EmrCreateClusterOperator, EmrStepOperator, EmrTerminateClusterOperator
+from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
+from emr_step_operator import EmrStepOperator
 from local_emr import LocalEmr
 
 

@@ -5,39 +5,15 @@ import json
 import time
 from datetime import timedelta
 from typing import Any
-from unittest.mock import MagicMock
 
 import boto3
 import pytest
 import structlog.testing
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from emr_operators import EmrStepOperator
+from emr_step_operator import EmrStepOperator
 from emr_triggers import EmrStepTrigger
 from local_emr import LocalEmr
-
-
-@pytest.fixture
-def cluster_id(emr: Any, job_flow: dict[str, Any]) -> str:
-    return emr.run_job_flow(**job_flow)["JobFlowId"]
-
-
-@pytest.fixture
-def context() -> dict[str, Any]:
-    """The context of a task's first try."""
-    return {"ti": MagicMock(name="task instance", try_number=1, max_tries=2)}
-
-
-@pytest.fixture
-def retry() -> dict[str, Any]:
-    """The context of its second."""
-    return {"ti": MagicMock(name="task instance", try_number=2, max_tries=2)}
-
-
-@pytest.fixture
-def cleared() -> dict[str, Any]:
-    """The context of the first try after someone cleared the task, which had run once."""
-    return {"ti": MagicMock(name="task instance", try_number=2, max_tries=3)}
 
 
 def step(script: str) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""A step does not outlive its task: it is cancelled when the task is marked, cleared, killed or not over in time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+
+from local_emr import LocalEmr
+from tests.plugins.test_emr_steps import add, event, operator, step_ids, trigger
+
+
+def ended(emr: Any, cluster_id: str, step_id: str) -> tuple[str, str]:
+    """Wait until the step has ended; return its state and why."""
+    with pytest.raises(Exception, match="Waiter StepComplete failed"):
+        emr.get_waiter("step_complete").wait(
+            ClusterId=cluster_id, StepId=step_id, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
+    status = emr.describe_step(ClusterId=cluster_id, StepId=step_id)["Step"]["Status"]
+    return status["State"], status["StateChangeReason"]["Message"]
+
+
+def test_the_trigger_of_a_task_that_is_marked_or_cleared_cancels_the_step(emr: Any, cluster_id: str) -> None:
+    step_id = add(emr, cluster_id, "sleep 600")
+    asyncio.run(trigger(cluster_id, step_id).on_kill())
+
+    assert ended(emr, cluster_id, step_id) == ("CANCELLED", "Cancelled by user")
+
+
+def test_throttling_does_not_keep_the_step_alive(aws: LocalEmr, emr: Any, cluster_id: str) -> None:
+    step_id = add(emr, cluster_id, "sleep 600")
+    aws.faults.add(fault="throttle", operation="CancelSteps", times=2)
+    asyncio.run(trigger(cluster_id, step_id).on_kill())
+
+    assert ended(emr, cluster_id, step_id)[0] == "CANCELLED"
+
+
+def test_a_task_that_is_killed_while_it_adds_its_step_cancels_it(emr: Any, cluster_id: str) -> None:
+    step_id = add(emr, cluster_id, "sleep 600")
+    operator(cluster_id, "sleep 600").on_kill()
+
+    assert ended(emr, cluster_id, step_id)[0] == "CANCELLED"
+
+
+def test_a_step_that_is_not_over_in_time_is_cancelled(emr: Any, cluster_id: str, context: Any) -> None:
+    step_id = add(emr, cluster_id, "sleep 600")
+    with pytest.raises(AirflowFailException, match=r"was not over after 0:01:00, and has been cancelled"):
+        operator(cluster_id, "true").execute_complete(context, {"step_id": step_id, "state": "TIMEOUT"})
+
+    assert ended(emr, cluster_id, step_id)[0] == "CANCELLED"
+
+
+def test_a_cleared_task_does_not_wait_for_the_step_that_is_being_cancelled(
+    emr: Any, cluster_id: str, cleared: Any
+) -> None:
+    # It may run again before the triggerer has cancelled what it did before.
+    earlier = add(emr, cluster_id, "sleep 600")
+    task = operator(cluster_id, "true")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(cleared)
+    result = event(deferred.value.trigger)
+
+    assert result["state"] == "COMPLETED"
+    assert step_ids(emr, cluster_id) == [result["step_id"], earlier]
+    assert ended(emr, cluster_id, earlier)[0] == "CANCELLED"
