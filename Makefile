@@ -42,6 +42,10 @@ bench: setup $(VENV)/.app ## The performance figures, as a table and bench-outpu
 test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1)
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
 
+test-faults: setup ## Every failure of docs/failures.md, injected: those too that take too long for make test
+	@FRUITS_TEST_FAULTS=1 $(AIRFLOW_PYTHON) -m pytest -v --tb=short $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
+	@JAVA_HOME="$(CURDIR)/$(VENV)/java" $(SPARK_PYTHON) -m pytest -v --tb=short $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
+
 lint: $(VENV)/.lint ## The checks that need neither environment, in seconds: ruff, shellcheck, yamllint, the house rules
 	@dev/check lint
 
@@ -70,7 +74,7 @@ wheelhouse: $(VENV)/.uv ## The wheels of a cluster's nodes, into wheelhouse/, fr
 	@$(VENV)/uv/bin/python dev/wheelhouse.py $(or $(ARCH),x86_64) wheelhouse/$(or $(ARCH),x86_64)
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------- set-up: idempotent, silent where nothing changed
 setup: $(VENV)/.airflow $(VENV)/.spark $(VENV)/.jars $(VENV)/.classes ## Both environments, a JDK and Spark's S3 jars (the other targets do it when needed)

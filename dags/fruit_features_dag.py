@@ -16,11 +16,14 @@ and uploads start it too, if the installation says so (`docs/schedule.md`).
 | `terminate_cluster` | as soon as the last step has ended, and whatever happened before it |
 | `wait_for_outputs`, `check_outputs` | prove that no image is lost or counted twice, and that the numbers are right |
 | `publish` | moves `results/latest.json` to this run |
+| `conclude_run` | says what the cluster has cost; fails unless the run has published or had nothing to do |
 
 **When it fails**: the failed task's log ends with the reason, and with the last lines of the step's own log. The cluster is
 gone, `results/latest.json` still names the previous run. Fix the cause, then clear the failed task, which gets a new cluster,
 or trigger the DAG again: images that were already extracted are not extracted again. A published run refuses to be cleared.
-To stop a run, mark its running *task* as failed: if you mark the whole run failed, its final state is the teardown's.
+
+**To stop a run**, mark it as failed: its step is cancelled, its cluster ends. Pausing the DAG stops nothing and nobody then ends
+the cluster but the step's own time limit (`step_timeout_hours`) and, after it, EMR's idle timeout.
 
 Images that cannot be used never fail a run by themselves: they are listed, with the reason, in `rejects/` and in the report,
 unless their share of all images exceeds `max_reject_share`. Images rejected for a transient reason (such as a timeout) are
@@ -33,10 +36,11 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk import TaskGroup, TriggerRule, chain, dag, task
 
+from emr_hook import IdempotentEmrHook
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
 from emr_step_operator import EmrStepOperator
-from fruit_features import artifacts, config, requests
+from fruit_features import artifacts, budget, conclusion, config, requests
 from fruit_features.graph import drop_implied_edges
 from fruit_features.run import Plan, Run
 from fruit_features.schedule import RESULTS, dag_schedule
@@ -49,8 +53,12 @@ def find_new_images(params: dict[str, Any], run_id: str) -> dict[str, Any] | Non
     from fruit_features import inventory  # importing Arrow would slow down every parse of this file
 
     run = Run.from_params(params, run_id)
-    plan = inventory.find_new(S3Hook(region_name=run.settings.region), run)
-    return plan.model_dump() if plan.needs_cluster else None
+    hook = S3Hook(region_name=run.settings.region)
+    plan = inventory.find_new(hook, run)
+    if not plan.needs_cluster:
+        return None
+    hook.log.info(budget.check_budget(run, plan))
+    return plan.model_dump()
 
 
 @task
@@ -85,13 +93,23 @@ def publish(results: dict[str, Any], params: dict[str, Any], run_id: str, outlet
     outlet_events[RESULTS].extra = results
 
 
+@task
+def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
+    """Say what the cluster has cost; fail unless the run has published or had nothing to do."""
+    if cluster_id := ti.xcom_pull(task_ids="create_cluster"):
+        run = Run.from_params(params, run_id)
+        conclusion.push_figures(IdempotentEmrHook(region_name=run.settings.region), run, cluster_id, ti)
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
+    conclusion.check_conclusion(states, has_work=bool(ti.xcom_pull(task_ids="find_new_images")))
+
+
 @dag(
     doc_md=__doc__,
     schedule=dag_schedule(config.SCHEDULE, config.QUEUE_URL, config.DEFAULT_BUCKET),
     catchup=False,  # a sweep finds all there is, however many were missed
     params=PARAMS,
     max_active_runs=1,  # what is new depends on what the run before has extracted
-    default_args={**config.TASK_DEFAULTS, "region_name": "{{ params.region }}"},
+    default_args=config.TASK_DEFAULTS,
     tags=["emr", "spark"],
 )
 def fruit_features() -> None:
@@ -128,7 +146,11 @@ def fruit_features() -> None:
             task_id="wait_for_outputs", bucket_key=asked["outputs"], deferrable=False, timeout=config.OUTPUTS_TIMEOUT
         )
         results = check_outputs(plan)
-        chain(reduce_dimensions, wait_for_outputs, results, publish(results))
+        published = publish(results)
+        chain(reduce_dimensions, wait_for_outputs, results, published)
+
+    # A teardown too, as marking a run as failed skips all else.
+    chain([published, terminate_cluster], conclude_run().as_teardown(on_failure_fail_dagrun=True))
 
 
 drop_implied_edges(fruit_features())

@@ -3,7 +3,7 @@
 import gzip
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 LOG_LINES = 40
 POLL_SECONDS = 5
 CLOCK_TOLERANCE = timedelta(seconds=5)  # between S3's and EMR's; an estimate
+EXIT_CODE = re.compile(r"Command exiting with ret '(\d+)'")
+EXIT_CODES = {
+    "124": "the step was not over within its time limit, and ended itself: raise the limit, or see what it waited for",
+    "126": "the step's program could not be run",
+    "127": "the step's program is not on the node",
+    "134": "the driver aborted: its last lines name the library",
+    "137": "the driver was killed, most likely as the primary node's memory was used up: choose a larger primary node. If the "
+    "step took all of its time limit, it hung and did not end when asked to",
+    "139": "the driver crashed in native code (segmentation fault): its last lines name the library",
+    "143": "the driver was asked to end: the step was cancelled, or its cluster was terminated",
+}
 ERROR_LINE = re.compile(r"error: |[\w.]*(Error|Exception)\b")
 
 
@@ -30,6 +41,12 @@ def causes(cluster: dict[str, Any], step: dict[str, Any]) -> list[str]:
 def error_lines(log: list[str]) -> list[str]:
     """Return the lines of a log that name an error."""
     return [line for line in log if ERROR_LINE.match(line)]
+
+
+def exit_code_meaning(lines: Iterable[str]) -> list[str]:
+    """Return what the exit code means that EMR's command runner names in these lines, as one sentence or none."""
+    codes = [match[1] for line in lines if (match := EXIT_CODE.search(line))]
+    return [f"exit code {code}: {EXIT_CODES[code]}" for code in codes[-1:] if code in EXIT_CODES]
 
 
 def end_of_log(

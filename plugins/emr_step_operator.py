@@ -10,8 +10,10 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from emr_hook import IdempotentEmrHook, hook_of
-from emr_step_log import causes, end_of_log, error_lines
+from emr_step_log import causes, end_of_log, error_lines, exit_code_meaning
 from emr_triggers import EmrStepTrigger
+
+GRACE = timedelta(minutes=5)
 
 
 class EmrStepOperator(EmrAddStepsOperator):
@@ -24,13 +26,13 @@ class EmrStepOperator(EmrAddStepsOperator):
         step: a StepConfig whose `Name` is unique to the cluster; an empty one skips the task (templated).
         progress_uri: s3:// URI of the JSON document that the step keeps up to date, if any (templated).
         poll_interval: seconds between two looks at the step.
-        step_timeout: how long the step may take, counted from when it was added.
+        step_timeout_hours: how long the step may take, counted from when it was added (templated).
         log_timeout: EMR copies a step's log to S3 within minutes of its end; how long to wait for it.
     """
 
     aws_hook_class = IdempotentEmrHook
     job_flow_id: str
-    template_fields = (*EmrAddStepsOperator.template_fields, "step", "progress_uri")
+    template_fields = (*EmrAddStepsOperator.template_fields, "step", "progress_uri", "step_timeout_hours")
     template_fields_renderers: ClassVar = {"step": "json"}
 
     def __init__(
@@ -39,7 +41,7 @@ class EmrStepOperator(EmrAddStepsOperator):
         step: Any,
         progress_uri: Any = None,
         poll_interval: float,
-        step_timeout: timedelta,
+        step_timeout_hours: float | str,
         log_timeout: timedelta = timedelta(minutes=6),
         **kwargs: Any,
     ) -> None:
@@ -47,7 +49,7 @@ class EmrStepOperator(EmrAddStepsOperator):
         self.step = step
         self.progress_uri = progress_uri
         self.poll_interval = poll_interval
-        self.step_timeout = step_timeout
+        self.step_timeout_hours = step_timeout_hours
         self.log_timeout = log_timeout
 
     def execute(self, context: Context) -> None:  # type: ignore[override]
@@ -63,7 +65,9 @@ class EmrStepOperator(EmrAddStepsOperator):
             hook.cancel_steps(self.job_flow_id, hook.disregarded_steps)
         (step_id,) = super().execute(context)
         added = self._describe(step_id)["Status"]["Timeline"]["CreationDateTime"]
-        left = self.step_timeout - timedelta(seconds=time.time() - added.timestamp())
+        # A step that keeps the limit itself says more about its end than a cancelled one: it comes first.
+        limit = timedelta(hours=float(self.step_timeout_hours)) + GRACE
+        left = limit - timedelta(seconds=time.time() - added.timestamp())
         self.defer(
             trigger=EmrStepTrigger(
                 job_flow_id=self.job_flow_id,
@@ -92,7 +96,8 @@ class EmrStepOperator(EmrAddStepsOperator):
         if state == "TIMEOUT":
             hook_of(self).cancel_steps(self.job_flow_id, [step_id])
             raise AirflowFailException(
-                f"step {step_id} was not over after {self.step_timeout}, and has been cancelled: see its log under LogUri"
+                f"step {step_id} was not over after {float(self.step_timeout_hours):g} h, and has been cancelled: see its log "
+                "under LogUri, or raise the limit"
             )
         step = self._describe(step_id)
         cluster = self.hook.conn.describe_cluster(ClusterId=self.job_flow_id)["Cluster"]
@@ -102,7 +107,8 @@ class EmrStepOperator(EmrAddStepsOperator):
             log = end_of_log(s3, cluster, step, self.log_timeout, self.log.warning)
         if log:
             self.log.error("The end of the step's log:\n%s", "\n".join(log))
-        reasons = "; ".join([*causes(cluster, step), *error_lines(log)[-1:]])
+        known = causes(cluster, step)
+        reasons = "; ".join([*known, *error_lines(log)[-1:], *exit_code_meaning([*known, *log])])
         raise AirflowFailException(f"step {step['Name']} ({step_id}) is {state}: {reasons or 'no reason given'}")
 
     def on_kill(self) -> None:

@@ -29,7 +29,12 @@ if importlib.util.find_spec(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with slow tests: with several processes, what starts last decides when all have ended."""
+    """Start with slow tests: with several processes, what starts last decides when all have ended.
+
+    Faults that take long are for `make test-faults` alone.
+    """
+    if not os.environ.get("FRUITS_TEST_FAULTS"):
+        items[:] = [item for item in items if not item.get_closest_marker("faults")]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

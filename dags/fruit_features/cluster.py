@@ -1,9 +1,9 @@
 """Run -> RunJobFlow request. Pure: nothing here talks to AWS."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from fruit_features import executors
-from fruit_features.config import NODE_PYTHON
+from fruit_features import executors, overrides, tags
+from fruit_features.config import DEPLOYMENT, NODE_PYTHON
 from fruit_features.run import Run
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def cluster_name(run: Run) -> str:
     """Return a name that no other run has: a retry finds the cluster that an earlier attempt may have created."""
-    return f"fruit-features {run.settings.bucket}/{run.layout.output_prefix} {run.name}"
+    return f"{tags.APPLICATION_NAME} {run.settings.bucket}/{run.layout.output_prefix} {run.name}"
 
 
 def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTypeDef":
@@ -31,6 +31,9 @@ def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTyp
     Args:
         run: of the DAG.
         artifacts: s3:// URI of each deployed file, by name.
+
+    Raises:
+        ConfigError: `job_flow_overrides` names what may not be overridden, or what EMR does not know.
     """
     settings = run.settings
     request: RunJobFlowInputTypeDef = {
@@ -45,16 +48,11 @@ def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTyp
         "JobFlowRole": settings.instance_profile,
         "VisibleToAllUsers": True,
         "AutoTerminationPolicy": {"IdleTimeout": settings.idle_timeout_minutes * 60},
-        "Tags": [
-            {"Key": "application", "Value": "fruit-features"},
-            {"Key": "run", "Value": run.name},
-            # AWS's managed EMR policies act only on what carries this tag.
-            {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"},
-        ],
+        "Tags": tags.cluster_tags(run.run_id, DEPLOYMENT),
     }
     if settings.security_configuration:
         request["SecurityConfiguration"] = settings.security_configuration
-    return request
+    return cast("RunJobFlowInputTypeDef", overrides.merge(request, settings.job_flow_overrides))
 
 
 def _instances(run: Run) -> "JobFlowInstancesConfigTypeDef":

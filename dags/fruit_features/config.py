@@ -17,6 +17,8 @@ DEFAULT_SERVICE_ROLE = os.environ.get("FRUITS_SERVICE_ROLE") or "EMR_DefaultRole
 DEFAULT_INSTANCE_PROFILE = os.environ.get("FRUITS_INSTANCE_PROFILE") or "EMR_EC2_DefaultRole"
 DEFAULT_SECURITY_CONFIGURATION = os.environ.get("FRUITS_SECURITY_CONFIGURATION") or None
 DEFAULT_SUBNET_ID = os.environ.get("FRUITS_SUBNET_ID") or None
+DEPLOYMENT = os.environ.get("FRUITS_DEPLOYMENT") or None
+JANITOR_ENDS = os.environ.get("FRUITS_JANITOR_ENDS", "").lower() == "true"
 POLL_SECONDS = max(1.0, float(os.environ.get("FRUITS_POLL_SECONDS") or 30))
 SCHEDULE = os.environ.get("FRUITS_SCHEDULE") or None
 QUEUE_URL = os.environ.get("FRUITS_QUEUE_URL") or None
@@ -24,18 +26,18 @@ HTTPS_PROXY = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")  # 
 
 # ------------------------------------------------------------------ limits
 CLUSTER_TIMEOUT = timedelta(minutes=40)  # EMR takes 5 to 10 minutes, installing the packages 2 more
-STEP_TIMEOUT = timedelta(hours=6)  # a million images on the default cluster take under 2
 OUTPUTS_TIMEOUT = timedelta(minutes=10)  # S3 lists an object as soon as it is written
 TERMINATION_TIMEOUT = timedelta(minutes=20)
 
 # Arguments of every task; each operator takes those that it knows.
 TASK_DEFAULTS = {
+    "region_name": "{{ params.region }}",
+    "step_timeout_hours": "{{ params.step_timeout_hours }}",
     "retries": 2,
     "retry_delay": timedelta(seconds=POLL_SECONDS),
     "poke_interval": POLL_SECONDS,
     "poll_interval": POLL_SECONDS,
     "waiter_delay": POLL_SECONDS,
-    "step_timeout": STEP_TIMEOUT,
 }
 # A cluster with a hung Spark application is never idle, so that only the teardown ends it: its retries must outlast an outage
 # of AWS's API.

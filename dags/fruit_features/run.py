@@ -15,11 +15,13 @@ class Run:
     """What every task needs to know.
 
     Attributes:
-        name: the Airflow run_id, as a folder name.
+        run_id: of Airflow.
+        name: the same, as a folder name.
         settings: the params.
         layout: the places in S3.
     """
 
+    run_id: str
     name: str
     settings: RunSettings
     layout: RunLayout
@@ -32,7 +34,7 @@ class Run:
             ConfigError: naming the params that cannot work, alone or together.
         """
         name, settings = run_name(run_id), RunSettings.from_params(params)
-        return cls(name, settings, RunLayout(settings, name))
+        return cls(run_id, name, settings, RunLayout(settings, name))
 
 
 class Plan(BaseModel):

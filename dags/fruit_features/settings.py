@@ -51,8 +51,11 @@ class RunSettings(BaseModel):
     )
     output_prefix: str | None = Field(
         None,
+        # spark-submit cuts its own options at commas and # and takes what holds a space for no URI; Hadoop expands globs.
+        pattern=r"^[A-Za-z0-9_./=-]*$",
         title="Outputs: prefix",
-        description="Goes before artifacts/, models/, runs/, features/, rejects/, results/ and logs/; none: the bucket's top.",
+        description="Goes before artifacts/, models/, runs/, features/, rejects/, results/ and logs/; none: the bucket's top. "
+        "Letters, digits, and . _ = - /",
     )
     weights: str = Field(
         DEFAULT_WEIGHTS,
@@ -94,6 +97,12 @@ class RunSettings(BaseModel):
         title="Try rejects again",
         description="On: images that earlier runs have rejected, for whatever reason, count as new.",
     )
+    max_cost_usd: float | None = Field(
+        None,
+        gt=0,
+        title="Largest cost, in USD",
+        description="A run whose estimate is higher is refused before it has a cluster; none: no limit.",
+    )
     region: str = Field(DEFAULT_REGION, title="Region", json_schema_extra=CLUSTER)
     release_label: str = Field(
         "emr-7.13.0",
@@ -118,9 +127,17 @@ class RunSettings(BaseModel):
         json_schema_extra=CLUSTER,
     )
     core_instance_count: int = Field(2, ge=1, le=200, title="Core nodes, count", json_schema_extra=CLUSTER)
+    step_timeout_hours: float = Field(
+        6,
+        gt=0,
+        le=168,
+        title="Longest step, in hours",
+        description="A step that takes longer ends itself, on the node: also when Airflow is gone or the DAG is paused.",
+        json_schema_extra=CLUSTER,
+    )
     idle_timeout_minutes: int = Field(
         15,
-        ge=1,
+        ge=10,  # between two steps Airflow needs minutes, and to EMR export_model, which is no YARN application, is idleness
         le=10080,
         title="Idle minutes before EMR ends the cluster itself",
         description="Fallback: it holds even when Airflow is gone.",
@@ -153,6 +170,13 @@ class RunSettings(BaseModel):
         {},
         title="Spark properties",
         description="Added to, and overriding, the cluster's spark-defaults.",
+        json_schema_extra=CLUSTER,
+    )
+
+    job_flow_overrides: dict[str, Any] = Field(
+        {},
+        title="RunJobFlow, overridden",
+        description="Merged into the request last: SecurityConfiguration, Tags, Instances.Ec2SubnetIds, EbsRootVolumeSize, ...",
         json_schema_extra=CLUSTER,
     )
 

@@ -7,14 +7,20 @@ from fruit_features.run import Plan, Run
 if TYPE_CHECKING:
     from mypy_boto3_emr.type_defs import StepConfigTypeDef
 
+KILL_AFTER_SECONDS = 60  # for a driver that does not end when it is asked to
 
-def spark_step(name: str, artifacts: dict[str, str], *arguments: str) -> "StepConfigTypeDef":
+
+def spark_step(run: Run, name: str, artifacts: dict[str, str], *arguments: str) -> "StepConfigTypeDef":
     """Return an EMR step that submits `<name>.py` with `arguments`.
 
     Client deploy mode: the driver runs on the primary node, where TensorFlow is, and its output is the step's log. A failed
     step leaves the cluster as it is; the DAG's teardown ends it.
+
+    The step keeps its time limit itself, with or without Airflow: EMR never takes a cluster whose Spark application hangs for
+    idle. `timeout` ends the driver, and the application with it.
     """
-    submit = ["spark-submit", "--deploy-mode", "client", "--py-files", artifacts["spark_jobs.zip"]]
+    limit = ["timeout", f"--kill-after={KILL_AFTER_SECONDS}", str(round(run.settings.step_timeout_hours * 3600))]
+    submit = [*limit, "spark-submit", "--deploy-mode", "client", "--py-files", artifacts["spark_jobs.zip"]]
     return {
         "Name": name,
         "ActionOnFailure": "CONTINUE",
@@ -27,6 +33,7 @@ def export_model_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "StepC
     if plan.model_exported:
         return None
     return spark_step(
+        run,
         "export_model",
         artifacts,
         *("--weights", run.settings.weights),
@@ -43,6 +50,7 @@ def extract_features_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "S
     """
     layout = run.layout
     return spark_step(
+        run,
         "extract_features",
         artifacts,
         *("--manifest", layout.manifest.uri),
@@ -59,6 +67,7 @@ def reduce_dimensions_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "
     """Return the step that makes this run's results of the features of every image in the inventory."""
     layout = run.layout
     return spark_step(
+        run,
         "reduce_dimensions",
         artifacts,
         *("--inventory", layout.inventory.uri),

@@ -171,7 +171,7 @@ def test_without_new_images_no_cluster_is_created(pipeline: Pipeline, first: Run
     again = pipeline.run()
 
     assert again.exit_code == 0
-    assert again.started == ["find_new_images"]
+    assert again.started == ["find_new_images", "conclude_run"]
     assert pipeline.clusters() == ["TERMINATED"]
 
 

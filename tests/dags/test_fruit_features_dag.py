@@ -26,9 +26,9 @@ def dag(bag: DagBag) -> DAG:
     return bag.dags["fruit_features"]
 
 
-def test_exactly_this_dag_is_found_without_import_errors(bag: DagBag) -> None:
+def test_exactly_these_dags_are_found_without_import_errors(bag: DagBag) -> None:
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["fruit_features"]
+    assert sorted(bag.dags) == ["fruit_features", "fruit_features_janitor"]
 
 
 def test_it_has_exactly_these_tasks(dag: DAG) -> None:
@@ -45,6 +45,7 @@ def test_it_has_exactly_these_tasks(dag: DAG) -> None:
         "wait_for_outputs",
         "check_outputs",
         "publish",
+        "conclude_run",
     ]
 
 
@@ -52,7 +53,7 @@ def test_the_graph_reads_as_a_chain(dag: DAG) -> None:
     edges = {(task.task_id, child) for task in dag.tasks for child in task.downstream_task_ids}
     chain = [task_id for task_id in dag.task_ids if task_id != "terminate_cluster"]
     ends = {(task_id, "terminate_cluster") for task_id in ["create_cluster", "wait_for_cluster", *STEPS]}
-    assert edges == set(itertools.pairwise(chain)) | ends
+    assert edges == set(itertools.pairwise(chain)) | ends | {("terminate_cluster", "conclude_run")}
 
 
 @pytest.mark.parametrize(
@@ -102,11 +103,15 @@ def test_extraction_goes_on_when_the_model_is_there(dag: DAG) -> None:
     assert dag.get_task("extract_features").trigger_rule == TriggerRule.NONE_FAILED
 
 
-def test_the_run_is_judged_by_its_work_and_by_its_teardown(dag: DAG) -> None:
-    # Airflow takes a run's state from its leaves. With the teardown below publish it would be the only one, and a failed step
-    # followed by a good teardown would leave the run green.
-    leaves = {task.task_id for task in dag.tasks if not task.downstream_task_ids}
-    assert leaves == {"publish", "terminate_cluster"}
+def test_the_run_is_judged_by_a_task_that_marking_it_does_not_skip(dag: DAG) -> None:
+    # Airflow takes a run's state from its leaves. Marking a run as failed skips what has not run yet, but for teardowns: were
+    # they publish and terminate_cluster, the run would end as a success.
+    leaves = [task for task in dag.tasks if not task.downstream_task_ids]
+    assert [task.task_id for task in leaves] == ["conclude_run"]
+    assert leaves[0].is_teardown
+    assert leaves[0].on_failure_fail_dagrun
+    assert leaves[0].upstream_task_ids == {"publish", "terminate_cluster"}
+    assert not any(task.is_setup for task in leaves[0].upstream_list), "it would be skipped with its setup"
 
 
 def test_every_emr_task_says_whether_it_defers(dag: DAG) -> None:

@@ -1,5 +1,6 @@
 """What people do in the UI, done over its REST API: a real scheduler, triggerer and API server, and real Spark."""
 
+import contextlib
 import json
 import os
 import re
@@ -48,6 +49,14 @@ class Airflow:
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": task_ids, "only_failed": False}
         self.request("POST", "/api/v2/dags/fruit_features/clearTaskInstances", body)
 
+    def mark_failed(self, run_id: str, task_id: str | None = None) -> None:
+        """Mark the run, or one task of it, as failed."""
+        run = f"/api/v2/dags/fruit_features/dagRuns/{run_id}"
+        if task_id:
+            self.request("PATCH", f"{run}/taskInstances/{task_id}", {"new_state": "failed"})
+        else:
+            self.request("PATCH", run, {"state": "failed"})
+
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
         found = self.request("GET", f"/api/v2/dags/fruit_features/dagRuns/{run_id}/taskInstances")
         return {task["task_id"]: task for task in found["task_instances"]}
@@ -61,6 +70,34 @@ class Airflow:
                 return state
             time.sleep(1)
         pytest.fail(f"run {run_id} did not end within {seconds:.0f} s: {self.tasks(run_id)}")
+
+    def wait_for_running_step(self, name: str, seconds: float = 180) -> None:
+        """Wait until the step runs on the latest cluster, and its task waits for it in the triggerer."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for step in self.steps():
+                if step["Name"] == name and step["Status"]["State"] == "RUNNING":
+                    return
+            time.sleep(0.5)
+        pytest.fail(f"{name} did not run within {seconds:.0f} s")
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Return the steps of the latest cluster, as ListSteps does."""
+        clusters = self.emr.list_clusters()["Clusters"]
+        return self.emr.list_steps(ClusterId=clusters[0]["Id"])["Steps"] if clusters else []
+
+    @contextlib.contextmanager
+    def slow_images(self) -> Iterator[None]:
+        """Have the endpoint take a minute for each image, so that extract_features runs until it is stopped."""
+        rule = {"fault": "s3-latency", "milliseconds": 60_000, "method": "GET", "key": "images/*"}
+        faults = f"{self.emr.meta.endpoint_url}/_local_emr/faults"
+        with urllib.request.urlopen(urllib.request.Request(faults, json.dumps(rule).encode(), method="POST")):
+            pass
+        try:
+            yield
+        finally:
+            with urllib.request.urlopen(urllib.request.Request(faults, method="DELETE")):
+                pass
 
     def clusters(self) -> list[tuple[str, list[str]]]:
         """Return the state of each cluster and the names of its steps, oldest first."""
@@ -162,3 +199,29 @@ def test_an_unknown_param_costs_nothing(airflow: Airflow) -> None:
     assert airflow.tasks(run_id)["find_new_images"]["state"] == "failed"
     assert airflow.tasks(run_id)["find_new_images"]["try_number"] == 1, "trying again could not help"
     assert airflow.clusters() == before
+
+
+def extract_anew(airflow: Airflow) -> str:
+    """Trigger a run that has images to extract whatever ran before; wait until it does so."""
+    before = len(airflow.clusters())
+    run_id = airflow.trigger(output_prefix=f"stopped-{before}")
+    deadline = time.monotonic() + 120
+    while len(airflow.clusters()) == before and time.monotonic() < deadline:
+        time.sleep(0.5)
+    airflow.wait_for_running_step("extract_features")
+    while airflow.tasks(run_id)["extract_features"]["state"] != "deferred" and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return run_id
+
+
+@pytest.mark.parametrize("task_id", [None, pytest.param("extract_features", marks=pytest.mark.faults)])
+def test_what_is_marked_as_failed_is_shown_as_failed_and_stops(airflow: Airflow, task_id: str | None) -> None:
+    with airflow.slow_images():
+        run_id = extract_anew(airflow)
+        airflow.mark_failed(run_id, task_id)
+
+        assert airflow.wait(run_id) == "failed", airflow.tasks(run_id)
+    (step,) = [step for step in airflow.steps() if step["Name"] == "extract_features"]
+    assert step["Status"]["State"] == "CANCELLED"
+    assert airflow.clusters()[-1][0] == "TERMINATED"
+    assert airflow.tasks(run_id)["terminate_cluster"]["state"] == "success"

@@ -131,6 +131,7 @@ def test_export_model_step(make_run: Build) -> None:
     arguments = arguments_of(export_model_step(make_run(weights="s3://w/m.h5"), ARTIFACTS, plan(model_id=MODEL_ID)))
 
     assert arguments == [
+        *("timeout", "--kill-after=60", "21600"),
         *("spark-submit", "--deploy-mode", "client"),
         *("--py-files", ARTIFACTS["spark_jobs.zip"], ARTIFACTS["export_model.py"]),
         *("--weights", "s3://w/m.h5"),
@@ -149,7 +150,7 @@ def test_extract_features_step(make_run: Build) -> None:
         extract_features_step(make_run(output_prefix="/a/b/", max_reject_share=0.2), ARTIFACTS, plan(images=77))
     )
 
-    assert arguments[6:] == [
+    assert arguments[9:] == [
         *("--manifest", f"s3://fruits/a/b/runs/{RUN}/manifest/manifest.parquet"),
         *("--model", f"s3://fruits/a/b/runs/{RUN}/model.json"),
         *("--features", f"s3://fruits/a/b/features/run={RUN}"),
@@ -167,7 +168,7 @@ def test_extract_features_step(make_run: Build) -> None:
 def test_reduce_dimensions_step(make_run: Build, pca_model: str | None, end: list[str]) -> None:
     arguments = arguments_of(reduce_dimensions_step(make_run(variance=0.95), ARTIFACTS, plan(pca_model=pca_model)))
 
-    assert arguments[6:] == [
+    assert arguments[9:] == [
         *("--inventory", f"s3://fruits/runs/{RUN}/inventory/inventory.parquet"),
         *("--features", "s3://fruits/features"),
         *("--rejects", "s3://fruits/rejects"),
@@ -177,6 +178,13 @@ def test_reduce_dimensions_step(make_run: Build, pca_model: str | None, end: lis
         *("--run", RUN),
         *end,
     ]
+
+
+def test_each_step_keeps_its_time_limit_itself(make_run: Build) -> None:
+    # Also when Airflow is gone or the DAG is paused: to EMR a hung Spark application is never idle.
+    steps = emr_requests(make_run(step_timeout_hours=1.5), plan(), ARTIFACTS)
+    for name in ("export_model", "extract_features", "reduce_dimensions"):
+        assert arguments_of(steps[name])[:4] == ["timeout", "--kill-after=60", "5400", "spark-submit"]
 
 
 def test_a_failed_step_leaves_the_cluster_to_the_teardown(make_run: Build) -> None:

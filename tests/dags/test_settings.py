@@ -31,7 +31,12 @@ def test_variance_outside_its_range_is_named(make_run: Build, variance: float) -
         ("release_label", "7.13"),
         ("release_label", "emr-6.15.0"),  # no Python 3.11
         ("core_instance_count", 0),
-        ("idle_timeout_minutes", 0),
+        ("idle_timeout_minutes", 9),
+        ("step_timeout_hours", 0),
+        ("output_prefix", "my out"),  # spark-submit takes it for a local file
+        ("output_prefix", "a,b"),  # and cuts this one in two
+        ("output_prefix", "a#b"),
+        ("output_prefix", "a*"),
         ("spark_defaults", {"spark.executor.cores": 4}),  # EMR wants strings
     ],
 )

@@ -96,7 +96,7 @@ def step_of_a_run() -> Iterator[EmrCreateClusterOperator]:
             job_flow_id="j-1",
             step={"Name": "extract"},
             poll_interval=1,
-            step_timeout=timedelta(hours=1),
+            step_timeout_hours=1,
         )
         yield created
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from local_emr import LocalEmr
@@ -27,6 +28,30 @@ def test_the_trigger_of_a_task_that_is_marked_or_cleared_cancels_the_step(emr: A
     assert ended(emr, cluster_id, step_id) == ("CANCELLED", "Cancelled by user")
 
 
+def test_airflows_triggerer_cancels_the_step_of_a_task_that_a_user_acts_on(emr: Any, cluster_id: str) -> None:
+    step_id = add(emr, cluster_id, "sleep 600")
+    waiting = trigger(cluster_id, step_id)
+    runner = TriggerRunner()
+    runner.triggers[1] = {"task": None, "name": "wait", "is_watcher": False, "events": 0}  # type: ignore[typeddict-item]
+
+    async def act() -> None:
+        polled = asyncio.Event()
+
+        async def note(_: Any) -> None:
+            polled.set()
+
+        waiting._progress = note  # type: ignore[method-assign]
+        task = asyncio.create_task(runner.run_trigger(1, waiting))
+        runner.triggers[1]["task"] = task
+        await polled.wait()
+        runner.to_cancel.append(1)
+        await runner.cancel_triggers()
+        await asyncio.wait([task])
+
+    asyncio.run(act())
+    assert ended(emr, cluster_id, step_id) == ("CANCELLED", "Cancelled by user")
+
+
 def test_throttling_does_not_keep_the_step_alive(aws: LocalEmr, emr: Any, cluster_id: str) -> None:
     step_id = add(emr, cluster_id, "sleep 600")
     aws.faults.add(fault="throttle", operation="CancelSteps", times=2)
@@ -44,7 +69,7 @@ def test_a_task_that_is_killed_while_it_adds_its_step_cancels_it(emr: Any, clust
 
 def test_a_step_that_is_not_over_in_time_is_cancelled(emr: Any, cluster_id: str, context: Any) -> None:
     step_id = add(emr, cluster_id, "sleep 600")
-    with pytest.raises(AirflowFailException, match=r"was not over after 0:01:00, and has been cancelled"):
+    with pytest.raises(AirflowFailException, match=r"was not over after 1 h, and has been cancelled"):
         operator(cluster_id, "true").execute_complete(context, {"step_id": step_id, "state": "TIMEOUT"})
 
     assert ended(emr, cluster_id, step_id)[0] == "CANCELLED"

@@ -60,7 +60,7 @@ def operator(cluster_id: str, script: str, **changes: Any) -> EmrStepOperator:
             "step": step(script),
             "region_name": "eu-west-3",
             "poll_interval": 0.2,
-            "step_timeout": timedelta(minutes=1),
+            "step_timeout_hours": 1,
             "log_timeout": timedelta(seconds=10),
             "retries": 2,
             **changes,
@@ -218,5 +218,18 @@ def test_the_cause_survives_a_log_that_cannot_be_read(aws: LocalEmr, emr: Any, c
 
 
 def test_a_timeout_is_not_retried(cluster_id: str, context: Any) -> None:
-    with pytest.raises(AirflowFailException, match=r"^step s-1 was not over after 0:01:00"):
+    with pytest.raises(AirflowFailException, match=r"^step s-1 was not over after 1 h"):
         operator(cluster_id, "true").execute_complete(context, {"step_id": "s-1", "state": "TIMEOUT"})
+
+
+@pytest.mark.parametrize(
+    ("script", "meaning"),
+    [
+        ("kill -9 $$", "exit code 137: the driver was killed, most likely as the primary node's memory was used up"),
+        ("exec timeout 0.1 sleep 60", "exit code 124: the step was not over within its time limit"),
+        ("no-such-program", "exit code 127: the step's program is not on the node"),
+    ],
+)
+def test_an_exit_code_is_explained(emr: Any, cluster_id: str, context: Any, script: str, meaning: str) -> None:
+    with pytest.raises(AirflowFailException, match=meaning):
+        run(operator(cluster_id, script), context)

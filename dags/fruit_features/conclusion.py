@@ -1,0 +1,53 @@
+"""The end of a run: what it has cost, and whether it may be shown as a success."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.emr import EmrHook
+from airflow.sdk.exceptions import AirflowFailException
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fruit_features import budget
+from fruit_features.run import Run
+
+
+def push_figures(hook: EmrHook, run: Run, cluster_id: str, ti: Any) -> None:
+    """Log what the run's cluster has cost, and push it as the XCom `figures`; without EMR's answer, say so.
+
+    Args:
+        hook: for the cluster's region.
+        run: of the DAG.
+        cluster_id: of the run's latest cluster.
+        ti: the task instance that pushes.
+    """
+    try:
+        cluster = hook.conn.describe_cluster(ClusterId=cluster_id)["Cluster"]
+    except (BotoCoreError, ClientError) as error:
+        hook.log.warning("What cluster %s has cost is unknown: %s", cluster_id, error)
+        return
+    figures = budget.figures(run, cluster, datetime.now(UTC))
+    cost = "no price known" if figures["cost_usd"] is None else f"about ${figures['cost_usd']:.2f}"
+    hook.log.info("cluster %s lived %.2f h: %s", cluster_id, figures["hours"], cost)
+    ti.xcom_push(key="figures", value=figures)
+
+
+def check_conclusion(states: Mapping[str, str | None], *, has_work: bool) -> None:
+    """Let a run pass that has published, or that had nothing to do.
+
+    Airflow judges a run by its last tasks alone. Marked as failed, a run gets its pending tasks skipped, ends with a good
+    teardown, and would be shown as a success.
+
+    Args:
+        states: of the run's tasks, by task_id.
+        has_work: whether find_new_images has found something to do.
+
+    Raises:
+        AirflowFailException: naming the tasks that have failed, or that nothing was published.
+    """
+    failed = [task_id for task_id, state in states.items() if state == "failed"]
+    if failed:
+        raise AirflowFailException(f"the run has failed in {', '.join(failed)}: the log there says why")
+    nothing_to_do = states.get("find_new_images") == "success" and not has_work
+    if states.get("publish") != "success" and not nothing_to_do:
+        raise AirflowFailException("the run has published nothing: it was marked by hand, or a task of it was skipped")

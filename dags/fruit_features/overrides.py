@@ -1,0 +1,78 @@
+"""What a company demands of its clusters, merged into a RunJobFlow request last."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import botocore.session
+from botocore.exceptions import ParamValidationError
+from botocore.validate import ParamValidator
+
+from fruit_features import tags
+from fruit_features.settings import ConfigError
+
+# What the DAG relies on, and why it is not to be overridden.
+REFUSED = {
+    "Name": "a retry finds the run's cluster by it",
+    "Steps": "each step is a task of the DAG",
+    "ReleaseLabel": "it is the release_label param",
+    "Instances.KeepJobFlowAliveWhenNoSteps": "the cluster waits between two steps",
+    "Instances.TerminationProtected": "the run ends its cluster itself",
+}
+OWN_TAGS = {tags.APPLICATION, tags.DEPLOYMENT, tags.RUN, tags.RUN_NAME}
+# Lists that grow, and the field that tells their items apart; every other list is replaced.
+KEYED_LISTS = {"Tags": "Key", "Configurations": "Classification", "BootstrapActions": "Name"}
+# Fields of which EMR takes one of each pair.
+ALTERNATIVES = {"InstanceFleets": "InstanceGroups", "Ec2SubnetIds": "Ec2SubnetId"}
+
+
+def merge(request: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request with the overrides in it: objects are merged, lists replaced, but for the `KEYED_LISTS`, which grow.
+
+    Args:
+        request: RunJobFlow's.
+        overrides: the param `job_flow_overrides`.
+
+    Raises:
+        ConfigError: naming what may not be overridden, or what EMR does not know.
+    """
+    for path, why in REFUSED.items():
+        if _has(overrides, path):
+            raise ConfigError(f"job_flow_overrides: {path} cannot be set, as {why}")
+    if own := sorted(OWN_TAGS & {tag.get("Key") for tag in overrides.get("Tags", [])}):
+        raise ConfigError(f"job_flow_overrides: the tag {own[0]!r} cannot be set, as the cluster is known by it")
+    merged = _merged(request, overrides)
+    _check(merged)
+    return merged
+
+
+def _has(overrides: Mapping[str, Any], path: str) -> bool:
+    first, _, rest = path.partition(".")
+    value = overrides.get(first)
+    return _has(value, rest) if rest and isinstance(value, Mapping) else first in overrides and not rest
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {name: value for name, value in base.items() if name not in {ALTERNATIVES.get(key) for key in over}}
+    for name, value in over.items():
+        before = merged.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            merged[name] = _merged(before, value)
+        elif name in KEYED_LISTS and isinstance(value, list) and isinstance(before, list):
+            merged[name] = _merged_lists(before, value, KEYED_LISTS[name])
+        else:
+            merged[name] = value
+    return merged
+
+
+def _merged_lists(before: list[dict[str, Any]], after: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    items = {item.get(key): item for item in before}
+    for item in after:
+        items[item.get(key)] = _merged(items.get(item.get(key), {}), item)
+    return list(items.values())
+
+
+def _check(request: dict[str, Any]) -> None:
+    shape = botocore.session.get_session().get_service_model("emr").operation_model("RunJobFlow").input_shape
+    report = ParamValidator().validate(request, shape)
+    if report.has_errors():
+        raise ConfigError(f"job_flow_overrides: {ParamValidationError(report=report.generate_report())}")

@@ -1,0 +1,61 @@
+"""Only a run that has published, or had nothing to do, is a success."""
+
+from collections.abc import Callable
+from unittest.mock import MagicMock
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from emr_hook import IdempotentEmrHook
+from fruit_features.cluster import job_flow_request
+from fruit_features.conclusion import check_conclusion, push_figures
+from fruit_features.run import Run
+from tests.dags.test_requests import ARTIFACTS
+
+PUBLISHED = {"find_new_images": "success", "publish": "success", "terminate_cluster": "success"}
+
+
+def test_a_published_run_passes() -> None:
+    check_conclusion(PUBLISHED, has_work=True)
+
+
+def test_a_run_with_nothing_to_do_passes() -> None:
+    check_conclusion(
+        {"find_new_images": "success", "publish": "skipped", "terminate_cluster": "skipped"}, has_work=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "has_work", "message"),
+    [
+        ({"extract_features": "failed", "publish": "skipped"}, True, r"^the run has failed in extract_features: "),
+        ({"terminate_cluster": "failed"}, True, r"^the run has failed in terminate_cluster: "),
+        ({"find_new_images": "failed", "publish": "skipped"}, False, r"^the run has failed in find_new_images: "),
+        ({"publish": "skipped"}, True, r"^the run has published nothing"),  # marked between two tasks
+        ({"find_new_images": "skipped", "publish": "skipped"}, False, r"^the run has published nothing"),
+        ({"publish": "upstream_failed"}, True, r"^the run has published nothing"),
+    ],
+)
+def test_whatever_else_is_a_failure(changes: dict[str, str], *, has_work: bool, message: str) -> None:
+    with pytest.raises(AirflowFailException, match=message):
+        check_conclusion({**PUBLISHED, **changes}, has_work=has_work)
+
+
+@pytest.mark.usefixtures("hook")
+def test_what_the_cluster_has_cost_is_pushed(make_run: Callable[..., Run]) -> None:
+    emr = IdempotentEmrHook(region_name="eu-west-3")
+    request = {**job_flow_request(make_run(), ARTIFACTS), "BootstrapActions": []}
+    cluster_id = emr.conn.run_job_flow(**request)["JobFlowId"]
+    ti = MagicMock(name="task instance")
+    push_figures(emr, make_run(), cluster_id, ti)
+    emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+
+    ti.xcom_push.assert_called_once_with(key="figures", value={"cluster": cluster_id, "hours": 0, "cost_usd": 0})
+
+
+@pytest.mark.usefixtures("hook")
+def test_a_cost_that_nobody_knows_does_not_fail_the_run(make_run: Callable[..., Run]) -> None:
+    ti = MagicMock(name="task instance")
+    push_figures(IdempotentEmrHook(region_name="eu-west-3"), make_run(), "j-UNKNOWN", ti)
+
+    ti.xcom_push.assert_not_called()

@@ -1,0 +1,85 @@
+"""A company's demands reach the cluster; what the DAG relies on does not change."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fruit_features.budget import check_budget
+from fruit_features.cluster import job_flow_request
+from fruit_features.run import Run
+from fruit_features.settings import ConfigError
+from tests.dags.test_requests import ARTIFACTS, plan, valid
+
+Build = Callable[..., Run]
+
+
+def request(make_run: Build, overrides: dict[str, Any]) -> dict[str, Any]:
+    return valid("RunJobFlow", job_flow_request(make_run(job_flow_overrides=overrides), ARTIFACTS))
+
+
+def test_nothing_changes_without_overrides(make_run: Build) -> None:
+    assert request(make_run, {}) == job_flow_request(make_run(), ARTIFACTS)
+
+
+def test_what_a_company_demands_is_added(make_run: Build) -> None:
+    plain = job_flow_request(make_run(), ARTIFACTS)
+    asked = request(
+        make_run,
+        {
+            "SecurityConfiguration": "tls",
+            "EbsRootVolumeSize": 50,
+            "Tags": [{"Key": "cost-center", "Value": "7"}],
+            "Instances": {"Ec2SubnetIds": ["subnet-1", "subnet-2"], "ServiceAccessSecurityGroup": "sg-1"},
+            "Configurations": [
+                {"Classification": "spark-defaults", "Properties": {"spark.speculation": "true"}},
+                {"Classification": "core-site", "Properties": {"a": "b"}},
+            ],
+        },
+    )
+
+    assert (asked["SecurityConfiguration"], asked["EbsRootVolumeSize"]) == ("tls", 50)
+    assert asked["Tags"] == [*plain["Tags"], {"Key": "cost-center", "Value": "7"}]
+    assert asked["Instances"] == {
+        **plain["Instances"],
+        "Ec2SubnetIds": ["subnet-1", "subnet-2"],
+        "ServiceAccessSecurityGroup": "sg-1",
+    }
+    properties = {one["Classification"]: one["Properties"] for one in asked["Configurations"]}
+    before = {one["Classification"]: one["Properties"] for one in plain["Configurations"]}
+    assert properties == {
+        **before,
+        "spark-defaults": {**before["spark-defaults"], "spark.speculation": "true"},
+        "core-site": {"a": "b"},
+    }
+
+
+def test_fleets_take_the_place_of_groups_and_several_subnets_that_of_one(make_run: Build) -> None:
+    fleet = {
+        "InstanceFleetType": "MASTER",
+        "TargetOnDemandCapacity": 1,
+        "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}],
+    }
+    overrides = {"Instances": {"InstanceFleets": [fleet], "Ec2SubnetIds": ["subnet-1", "subnet-2"]}}
+    run = make_run(job_flow_overrides=overrides, ec2_subnet_id="subnet-0")
+    instances = valid("RunJobFlow", job_flow_request(run, ARTIFACTS))["Instances"]
+
+    assert "InstanceGroups" not in instances
+    assert "Ec2SubnetId" not in instances
+    assert "no price known" in check_budget(run, plan())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"Name": "mine"}, "Name cannot be set, as a retry finds the run's cluster by it"),
+        ({"Steps": []}, "Steps cannot be set, as each step is a task"),
+        ({"Instances": {"TerminationProtected": True}}, "Instances.TerminationProtected cannot be set"),
+        ({"Tags": [{"Key": "deployment", "Value": "x"}]}, "the tag 'deployment' cannot be set"),
+        ({"SecurityConfig": "tls"}, 'Unknown parameter in input: "SecurityConfig"'),
+        ({"EbsRootVolumeSize": "50"}, "Invalid type for parameter EbsRootVolumeSize"),
+    ],
+)
+def test_what_the_dag_relies_on_cannot_be_overridden(make_run: Build, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^job_flow_overrides: (.|\n)*{message}"):
+        job_flow_request(make_run(job_flow_overrides=overrides), ARTIFACTS)

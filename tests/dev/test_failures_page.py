@@ -1,0 +1,23 @@
+"""docs/failures.md claims nothing that no test shows."""
+
+import re
+
+from tests.conftest import PROJECT
+
+PAGE = (PROJECT / "docs/failures.md").read_text()
+ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| failure ")]
+
+
+def test_every_row_names_a_test_that_exists() -> None:
+    assert len(ROWS) > 40
+    for row in ROWS:
+        named = re.search(r"`(tests/[\w/]+\.py)::(\w+)` \|$", row)
+        assert named, row
+        source = PROJECT / named[1]
+        assert source.exists(), row
+        assert f"def {named[2]}(" in source.read_text(), row
+
+
+def test_every_row_says_what_is_seen_and_what_a_rerun_does() -> None:
+    for row in ROWS:
+        assert len(row.split(" | ")) == 5, row
