@@ -75,7 +75,7 @@ def run(main: Callable[[], None]) -> None:
     The session ends with the process; pyspark's `stop()` would wait half a second for its accumulator server.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("py4j", "botocore", "aiobotocore", "fsspec", "s3fs"):
+    for chatty in ("py4j", "botocore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         main()

@@ -6,14 +6,13 @@ key, `file:///a#b` exactly that file. Only the scheme is interpreted.
 
 import json
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from types import ModuleType
 from typing import Any
 
-import fsspec
-
+from spark_jobs import files
 from spark_jobs.errors import JobError
 
 # What browsers need to show an object instead of saving it. Not the mimetypes module: it differs from machine to machine.
@@ -22,17 +21,6 @@ CONTENT_TYPES = {
     ".json": "application/json",
     ".parquet": "application/vnd.apache.parquet",
     ".png": "image/png",
-}
-
-# No listing cache: a job asks for what it has just written. The rest bounds how long an unreachable endpoint can block a job.
-_S3_OPTIONS: dict[str, Any] = {
-    "use_listings_cache": False,
-    "config_kwargs": {
-        "connect_timeout": 10,
-        "read_timeout": 20,
-        "retries": {"mode": "standard", "max_attempts": 10},  # a minute in all, as S3 may ask to slow down as long
-        "max_pool_connections": 64,
-    },
 }
 
 
@@ -51,24 +39,56 @@ def join(uri: str, *parts: str) -> str:
     return "/".join([normalize(uri), *parts])
 
 
-def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the fsspec filesystem of `uri` and the path in it (for S3, `bucket/key`).
+def local_path(uri: str) -> str:
+    """Return the path of a file.
 
     Raises:
-        JobError: the scheme has no filesystem here.
+        JobError: `uri` is not of this machine's files.
+    """
+    place, path = _place(uri)
+    if place is not files:
+        raise JobError(f"{uri}: not a file of this machine")
+    return path
+
+
+def _place(uri: str) -> tuple[ModuleType, str]:
+    """Return the module that reads and writes `uri`, and the path that it takes (for S3, `bucket/key`).
+
+    Raises:
+        JobError: the scheme is neither file:// nor s3://.
     """
     scheme, _, path = normalize(uri).partition("://")
-    options = {"s3": _S3_OPTIONS, "file": {"auto_mkdir": True}}.get(scheme, {})
+    if scheme == "file":
+        return files, path
+    if scheme == "s3":
+        from spark_jobs import s3  # half a second that jobs on files need not spend
+
+        return s3, path
+    raise JobError(f"{uri}: {scheme}:// is not supported: give a file, file:// or s3://")
+
+
+@contextmanager
+def _naming(uri: str, action: str) -> Iterator[None]:
+    """Turn whatever a client raises in the block into a `JobError` that names `uri`; `action` is a past participle."""
     try:
-        return fsspec.filesystem(scheme, **options), path
-    except (ValueError, ImportError) as error:
-        raise JobError(f"{uri}: no filesystem for {scheme}://: {error}") from error
+        yield
+    except JobError:
+        raise
+    except FileNotFoundError as error:
+        raise JobError(f"{uri}: not found") from error
+    except Exception as error:  # every client raises its own exceptions
+        raise JobError(f"{uri}: cannot be {action}: {error}") from error
 
 
 def exists(uri: str) -> bool:
-    """Say whether `uri` names a file, an object or a non-empty folder."""
-    fs, path = filesystem(uri)
-    return bool(fs.exists(path))
+    """Say whether `uri` names a file, an object or a non-empty folder.
+
+    Raises:
+        JobError: nobody can tell; the message names it.
+    """
+    place, path = _place(uri)
+    with _naming(uri, "looked up"):
+        return bool(place.exists(path))
 
 
 def read_bytes(uri: str) -> bytes:
@@ -77,14 +97,9 @@ def read_bytes(uri: str) -> bytes:
     Raises:
         JobError: it cannot be read; the message names it.
     """
-    fs, path = filesystem(uri)
-    try:
-        with fs.open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError as error:
-        raise JobError(f"{uri}: not found") from error
-    except Exception as error:  # every client raises its own exceptions
-        raise JobError(f"{uri}: cannot be read: {error}") from error
+    place, path = _place(uri)
+    with _naming(uri, "read"):
+        return bytes(place.read(path))
 
 
 def read_end(uri: str, size: int) -> bytes:
@@ -93,15 +108,9 @@ def read_end(uri: str, size: int) -> bytes:
     Raises:
         JobError: it cannot be read; the message names it.
     """
-    fs, path = filesystem(uri)
-    try:
-        return fs.cat_file(path, start=-size)
-    except FileNotFoundError as error:
-        raise JobError(f"{uri}: not found") from error
-    except Exception as error:  # every client raises its own exceptions
-        if _s3_code(error) == "InvalidRange":  # an empty object has no last byte
-            return b""
-        raise JobError(f"{uri}: cannot be read: {error}") from error
+    place, path = _place(uri)
+    with _naming(uri, "read"):
+        return bytes(place.read_end(path, size))
 
 
 @contextmanager
@@ -111,16 +120,9 @@ def open_for_reading(uri: str) -> Iterator[Any]:
     Raises:
         JobError: it cannot be read; the message names it.
     """
-    fs, path = filesystem(uri)
-    try:
-        with fs.open(path, "rb", cache_type="none") as stream:
-            yield stream
-    except JobError:
-        raise
-    except FileNotFoundError as error:
-        raise JobError(f"{uri}: not found") from error
-    except Exception as error:  # every client raises its own exceptions
-        raise JobError(f"{uri}: cannot be read: {error}") from error
+    place, path = _place(uri)
+    with _naming(uri, "read"), place.open_for_reading(path) as stream:
+        yield stream
 
 
 def write_bytes(uri: str, content: bytes) -> None:
@@ -145,47 +147,16 @@ def create(uri: str, content: bytes) -> bool:
 
 
 def _put(uri: str, content: bytes, *, replace: bool) -> bool:
-    fs, path = filesystem(uri)
+    place, path = _place(uri)
+    options = {} if place is files else {"content_type": _content_type(path)}
     try:
-        if normalize(uri).startswith("file://"):
-            return _put_file(Path(path), content, replace=replace)
-        fs.pipe_file(path, content, mode="overwrite" if replace else "create", **_metadata(uri))
+        return bool(place.put(path, content, replace=replace, **options))
     except Exception as error:  # every client raises its own exceptions
-        if not replace and _s3_code(error) == "PreconditionFailed":
-            return False
         raise JobError(f"{uri}: cannot be written: {error}") from error
-    return True
 
 
-def _put_file(path: Path, content: bytes, *, replace: bool) -> bool:
-    """Write a file under a temporary name, then give it its own: it is never there in part. Return whether it was given."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(content)
-        if replace:
-            temporary.replace(path)
-        else:
-            try:
-                path.hardlink_to(temporary)
-            except FileExistsError:
-                return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
-
-
-def _s3_code(error: Exception) -> str:
-    """Return S3's code of an error that s3fs has translated, or an empty text."""
-    response = getattr(error.__cause__, "response", {})
-    return str(response.get("Error", {}).get("Code", ""))
-
-
-def _metadata(uri: str) -> dict[str, str]:
-    """Return the metadata that S3 stores with the object `uri`; other file systems have none."""
-    if not normalize(uri).startswith("s3://"):
-        return {}
-    return {"ContentType": CONTENT_TYPES.get(PurePosixPath(uri).suffix, "application/octet-stream")}
+def _content_type(path: str) -> str:
+    return CONTENT_TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")
 
 
 def read_json(uri: str) -> Any:
@@ -211,13 +182,9 @@ def list_files(uri: str) -> dict[str, int]:
     Raises:
         JobError: it cannot be listed; the message names it.
     """
-    fs, path = filesystem(uri)
-    try:
-        found = fs.find(path, detail=True)
-    except Exception as error:  # every client raises its own exceptions
-        raise JobError(f"{uri}: cannot be listed: {error}") from error
-    sizes = {name.removeprefix(path).removeprefix("/"): info["size"] for name, info in found.items()}
-    return dict(sorted((name, size) for name, size in sizes.items() if name))
+    place, path = _place(uri)
+    with _naming(uri, "listed"):
+        return dict(sorted(place.list_sizes(path).items()))
 
 
 def delete_file(uri: str) -> None:
@@ -226,10 +193,6 @@ def delete_file(uri: str) -> None:
     Raises:
         JobError: it cannot be deleted; the message names it.
     """
-    fs, path = filesystem(uri)
-    try:
-        fs.rm_file(path)
-    except FileNotFoundError:
-        pass
-    except Exception as error:  # every client raises its own exceptions
-        raise JobError(f"{uri}: cannot be deleted: {error}") from error
+    place, path = _place(uri)
+    with _naming(uri, "deleted"):
+        place.delete(path)

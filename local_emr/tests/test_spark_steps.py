@@ -18,7 +18,6 @@ import logging
 import os
 import sys
 
-import fsspec
 from pyspark.sql import SparkSession
 
 import library
@@ -32,9 +31,8 @@ frame.write.mode("overwrite").parquet(source)
 
 def with_word(batches):
     import pyarrow as pa
-    import s3fs
 
-    word = s3fs.S3FileSystem().cat(library.WORD).decode()
+    word = library.word()
     for batch in batches:
         yield pa.RecordBatch.from_arrays([*batch.columns, pa.array([word] * len(batch))], ["id", "twice", "word"])
 
@@ -46,10 +44,18 @@ print("master", spark.sparkContext.master)
 print("setting", spark.conf.get("spark.fruit"), spark.conf.get("spark.sql.session.timeZone"))
 print("python", sys.executable)
 print("caller", os.environ.get("SECRET_OF_THE_CALLER"))
-with fsspec.open(library.WORD) as file:
-    print("word", file.read().decode())
+print("word", library.word())
 if len(sys.argv) > 3:
     raise SystemExit(f"clear message: {sys.argv[3]}")
+"""
+
+LIBRARY = """
+import botocore.session
+
+
+def word():
+    client = botocore.session.get_session().create_client("s3")
+    return client.get_object(Bucket="data", Key="a word.txt")["Body"].read().decode()
 """
 
 # One task, whose first attempt lasts until its worker is killed: whenever that comes, it is a worker at work.
@@ -92,7 +98,7 @@ def cluster(spark: Spark, cluster_api: Emr, s3: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SECRET_OF_THE_CALLER", "1")
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
-        archive.writestr("library.py", "WORD = 's3://data/a word.txt'\n")
+        archive.writestr("library.py", LIBRARY)
     s3.put_object(Bucket="data", Key="code/library.zip", Body=package.getvalue())
     s3.put_object(Bucket="data", Key="code/job.py", Body=JOB.encode())
     s3.put_object(Bucket="data", Key="code/slow.py", Body=SLOW_JOB.encode())

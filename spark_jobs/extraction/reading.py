@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from spark_jobs import uris
 from spark_jobs.errors import JobError
@@ -133,15 +134,13 @@ def _drained(batch: Future[list[Outcome]]) -> Iterator[Outcome]:
         yield outcomes.pop()
 
 
-# ---------------------------------------------------------------- files, and any other filesystem of fsspec
+# ---------------------------------------------------------------- files
 def _read_file(row: ManifestRow) -> Content:
     try:
         check_size(row.size or 0)
-        fs, path = uris.filesystem(row.path)
-        with fs.open(path, "rb", cache_type="none") as stream:
-            if hasattr(stream, "fileno"):
-                _check_file(row, stream.fileno())
-            return stream.read(MAX_BYTES + 1)
+        with Path(uris.local_path(row.path)).open("rb", buffering=0) as stream:
+            _check_file(row, stream.fileno())
+            return stream.read()
     except Rejected as rejected:
         return rejected
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:

@@ -1,18 +1,20 @@
 """Read images from S3, and tell what is wrong with one from what is wrong with S3, the node or its role."""
 
-import asyncio
+import logging
+import time
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
-from fsspec.asyn import sync
-
-from spark_jobs import uris
 from spark_jobs.errors import JobError
 from spark_jobs.extraction.reading import Content, ManifestRow, check_size
 from spark_jobs.extraction.rejects import Reason, Rejected
+from spark_jobs.s3_clients import bucket_store, client
 
 CONCURRENCY = 32
 _ATTEMPTS = 3  # when a response body breaks off; the S3 client retries requests itself
+
+log = logging.getLogger(__name__)
 
 # S3's codes of status 403 that are about who asks; any other is about the object, which its owner has closed or archived.
 _CREDENTIALS = frozenset(
@@ -35,50 +37,63 @@ def read_objects(rows: Sequence[ManifestRow]) -> list[Content]:
     Raises:
         JobError: S3 or this node fails, not an image; says what to do.
     """
-    fs, _ = uris.filesystem(rows[0].path)
-    return sync(fs.loop, _gather, fs, rows)
+    return list(_threads().map(_read_object, rows))
 
 
-async def _gather(fs: Any, rows: Sequence[ManifestRow]) -> list[Content]:
-    await fs.set_session()
-    limit = asyncio.Semaphore(CONCURRENCY)
-
-    async def one(row: ManifestRow) -> Content:
-        async with limit:
-            return await _read_object(fs.s3, row)
-
-    return await asyncio.gather(*(one(row) for row in rows))
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    """Return threads that last as long as this process: to start them for each batch would cost as much as the requests."""
+    return ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="s3")
 
 
-async def _read_object(client: Any, row: ManifestRow) -> Content:
-    """Read one object with one GET; only a body that breaks off is requested again here, the client retries the rest."""
+def _read_object(row: ManifestRow) -> Content:
     bucket, _, key = row.path.partition("://")[2].partition("/")
+    try:
+        check_size(row.size or 0)
+        content = _read_fast(row, bucket, key)
+        return _read_thoroughly(row, bucket, key) if content is None else content
+    except Rejected as rejected:
+        return rejected
+
+
+def _read_fast(row: ManifestRow, bucket: str, key: str) -> bytes | None:
+    """Read an object with obstore; return None if that fails, for whatever reason."""
+    if key.startswith("/") or key.endswith("/"):  # obstore would leave the slash out
+        return None
+    try:
+        response = bucket_store(bucket).get(key)
+        _check_object(row, response.meta["size"], response.meta["e_tag"] or "")
+        return response.bytes().to_bytes()
+    except (Rejected, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - its kinds of error say too little: botocore's answer decides
+        log.debug("%s: obstore: %s", row.path, error)
+        return None
+
+
+def _read_thoroughly(row: ManifestRow, bucket: str, key: str) -> bytes:
+    """Read an object with botocore; only a body that breaks off is requested again here, the client retries the rest."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            check_size(row.size or 0)
-            response = await client.get_object(Bucket=bucket, Key=key)
-        except Rejected as rejected:
-            return rejected
+            response = client().get_object(Bucket=bucket, Key=key)
         except Exception as error:  # the client's own kinds are many
             if rejected_image := _s3_rejected(error):
-                return rejected_image
+                raise rejected_image from error
             raise JobError(f"{row.path}: {_s3_problem(error)}") from error
-        try:
-            async with response["Body"] as body:
-                _check_object(row, response)
-                return await body.read()
-        except Rejected as rejected:
-            return rejected
-        except Exception as error:  # likewise
-            if attempt == _ATTEMPTS:
-                raise JobError(f"{row.path}: {_s3_problem(error)}") from error
-        await asyncio.sleep(0.2 * attempt)
+        with response["Body"] as body:
+            _check_object(row, response["ContentLength"], response.get("ETag", ""))
+            try:
+                return bytes(body.read())
+            except Exception as error:  # likewise
+                if attempt == _ATTEMPTS:
+                    raise JobError(f"{row.path}: {_s3_problem(error)}") from error
+        time.sleep(0.2 * attempt)
     raise AssertionError
 
 
-def _check_object(row: ManifestRow, response: dict[str, Any]) -> None:
-    check_size(response["ContentLength"])
-    found, expected = response.get("ETag", "").strip('"'), (row.etag or "").strip('"')
+def _check_object(row: ManifestRow, size: int, etag: str) -> None:
+    check_size(size)
+    found, expected = etag.strip('"'), (row.etag or "").strip('"')
     if expected and found != expected:
         raise Rejected(Reason.CHANGED, f"ETag was {expected} when listed, is {found}")
 

@@ -33,15 +33,13 @@ class Results:
 
     def sizes(self, features_uri: str) -> dict[str, int]:
         """Return the sizes of the features read and of what was written, in bytes and files."""
-        vectors, path = uris.filesystem(uris.join(self.output, "pca"))
-        files = [size for name, size in vectors.du(path, total=False).items() if name.endswith(".parquet")]
-        stored, features_path = uris.filesystem(features_uri)
-        model, model_path = uris.filesystem(uris.join(self.output, "model"))
+        written = uris.list_files(uris.join(self.output, "pca"))
+        vectors = [size for name, size in written.items() if name.endswith(".parquet")]
         return {
-            "features_bytes": stored.du(features_path),
-            "pca_bytes": sum(files),
-            "pca_files": len(files),
-            "model_bytes": model.du(model_path),
+            "features_bytes": sum(uris.list_files(features_uri).values()),
+            "pca_bytes": sum(vectors),
+            "pca_files": len(vectors),
+            "model_bytes": sum(uris.list_files(uris.join(self.output, "model")).values()),
         }
 
 

@@ -35,7 +35,7 @@ def errors(module: str, *blocked: str) -> str:
 
 @pytest.mark.parametrize("module", CORE)
 def test_the_numeric_core_imports_neither_spark_nor_storage(module: str) -> None:
-    assert errors(module, "pyspark", "py4j", "fsspec", "s3fs", "spark_jobs.uris", *SLOW) == ""
+    assert errors(module, "pyspark", "py4j", "botocore", "obstore", "spark_jobs.uris", *SLOW) == ""
 
 
 @pytest.mark.parametrize("module", ["export_model", "extract_features", "reduce_dimensions"])

@@ -55,8 +55,8 @@ def test_reading_what_is_not_json(tmp_path: Path) -> None:
 
 
 def test_a_scheme_nobody_knows() -> None:
-    with pytest.raises(JobError, match="gopher://x: no filesystem for gopher"):
-        uris.filesystem("gopher://x")
+    with pytest.raises(JobError, match="gopher://x: gopher:// is not supported"):
+        uris.read_bytes("gopher://x")
 
 
 def test_of_two_writers_the_first_stays(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""Files on this machine; `uris` says what each function means, and turns what it raises into a `JobError`."""
+
+import os
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+
+def exists(path: str) -> bool:
+    """Say whether there is a file or folder."""
+    return Path(path).exists()
+
+
+def read(path: str) -> bytes:
+    """Return a file's content."""
+    return Path(path).read_bytes()
+
+
+def read_end(path: str, size: int) -> bytes:
+    """Return a file's last bytes."""
+    with Path(path).open("rb") as stream:
+        stream.seek(-min(size, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+        return stream.read()
+
+
+def open_for_reading(path: str) -> BinaryIO:
+    """Open a file, without a buffer: it reads what it is asked for."""
+    return Path(path).open("rb", buffering=0)
+
+
+def put(path: str, content: bytes, *, replace: bool) -> bool:
+    """Write a file under a temporary name, then give it its own: it is never there in part. Return whether it was given."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(content)
+        if replace:
+            temporary.replace(target)
+        else:
+            try:
+                target.hardlink_to(temporary)
+            except FileExistsError:
+                return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def list_sizes(path: str) -> dict[str, int]:
+    """Return the size of every file below a folder by its path in it; of none if there is no such folder."""
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise error
+
+    files = [Path(folder, name) for folder, _, names in os.walk(path, onerror=fail, followlinks=True) for name in names]
+    return {str(file.relative_to(path)): file.stat().st_size for file in files}
+
+
+def delete(path: str) -> None:
+    """Delete a file, if there is one."""
+    Path(path).unlink(missing_ok=True)
