@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from spark_jobs.models import model_id_of
 from spark_jobs.reduction import pca_model
-from spark_jobs.reduction.distributed import feature_moments
+from spark_jobs.reduction.distributed import scan
 from spark_jobs.reduction.inputs import open_inputs
 from spark_jobs.reduction.options import parse
 from spark_jobs.reduction.results import Results
-from spark_jobs.reduction.selection import select
+from spark_jobs.reduction.selection import sampled, select
+from spark_jobs.report.content import SAMPLE_ROWS
 from spark_jobs.report.report import Report, import_renderers
 from spark_jobs.schemas import FEATURE_COUNT
 from spark_jobs.session import run
@@ -37,19 +38,20 @@ def main(argv: Sequence[str] | None = None) -> None:
             model_id = options.model and model_id_of(options.model)
             inputs = open_inputs(options.features, options.inventory, options.rejects, pool)
         with timings("select"):
-            features, model_id, summary = select(inputs, model_id, pool)
+            chosen = select(inputs, model_id)
         with timings("moments"):
-            moments = feature_moments(features, FEATURE_COUNT).require_valid()
+            found = scan(chosen.features, FEATURE_COUNT, sampled(SAMPLE_ROWS, chosen.summary.images))
+            moments = found.moments.require_valid()
         with timings("components"):
             if options.pca_model:
-                model = pca_model.load(options.pca_model, model_id)
+                model = pca_model.load(options.pca_model, chosen.model_id)
             else:
-                model = pca_model.fit_model(moments, model_id, options.run, **options.target)
+                model = pca_model.fit_model(moments, chosen.model_id, options.run, **options.target)
         results = Results(options.output)  # model, vectors and report depend on nothing of one another
-        saving = pool.submit(timings.call, "save", results.save_model, features.sparkSession, model)
-        writing = pool.submit(timings.call, "project", results.save_vectors, features, model, moments.count)
+        saving = pool.submit(timings.call, "save", results.save_model, chosen.features.sparkSession, model)
+        writing = pool.submit(timings.call, "project", results.save_vectors, chosen.features, model, moments.count)
         with timings("report"):
-            report = Report.build(options.run, summary, moments, model, options.target, features)
+            report = Report.build(options.run, chosen.summary, moments, model, options.target, found.sample)
         saving.result()
         writing.result()
     page = report.save(options.output, timings.seconds, results.sizes(options.features))

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,6 @@ from spark_jobs.reduction.pca import Pca, explained_share
 from spark_jobs.reduction.pca_model import PcaModel
 from spark_jobs.reduction.selection import InventorySummary
 from spark_jobs.report import neighbors
-
-if TYPE_CHECKING:
-    import pandas as pd  # 0.3 s at the start of the job; whoever has a frame has imported it
 
 # Bounds the driver's memory (3,000 x 1,280 float64 are 31 MB) and the page, in which every point is an SVG element.
 SAMPLE_ROWS = 3000
@@ -35,11 +32,11 @@ class Sample:
     features: Floats
 
     @classmethod
-    def from_frame(cls, rows: "pd.DataFrame") -> Self:
-        """Return the sample in the columns `label` and `features`, in order of `path`."""
-        rows = rows.sort_values("path")
-        features = np.array(rows["features"].tolist(), dtype=np.float64)
-        return cls(rows["label"].tolist(), features.reshape(len(rows), -1))
+    def from_table(cls, rows: pa.Table) -> Self:
+        """Return the sample in the columns `label` and `features`, lists of the same length, in order of `path`."""
+        rows = rows.sort_by("path")
+        features = rows["features"].combine_chunks().flatten().to_numpy().astype(np.float64)
+        return cls(rows["label"].to_pylist(), features.reshape(len(rows), -1) if len(rows) else np.empty((0, 0)))
 
 
 def build(

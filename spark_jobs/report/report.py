@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from pyspark.sql import DataFrame
+import pyarrow as pa
 
 from spark_jobs import uris
 from spark_jobs.reduction.moments import Floats, Moments
 from spark_jobs.reduction.pca import Pca
 from spark_jobs.reduction.pca_model import PcaModel
-from spark_jobs.reduction.selection import InventorySummary, sample
+from spark_jobs.reduction.selection import InventorySummary
 from spark_jobs.report import content
-from spark_jobs.report.content import SAMPLE_ROWS, Sample
+from spark_jobs.report.content import Sample
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,10 @@ class Report:
         moments: Moments,
         model: PcaModel,
         target: Mapping[str, float],
-        features: DataFrame,
+        sample: pa.Table,
     ) -> Self:
-        """Compute and draw; arguments as for `content.build`, with all current features instead of a sample."""
-        rows = sample(features, moments.count, SAMPLE_ROWS).select("path", "label", "features").toPandas()
-        some = Sample.from_frame(rows)
+        """Compute and draw; arguments as for `content.build`, with the sample as a table."""
+        some = Sample.from_table(sample)
         return cls.draw(content.build(run, summary, moments, model, target, some), some, model.pca)
 
     @classmethod

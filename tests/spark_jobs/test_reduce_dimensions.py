@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
@@ -102,12 +103,31 @@ def test_features_of_two_runs_become_vectors_a_model_and_a_report(bucket: Bucket
     assert report["explained_variance"] == pytest.approx(np.cumsum(shares)[expected - 1], abs=1e-10)
     np.testing.assert_allclose(report["variance_curve"], np.cumsum(shares)[:59], atol=1e-10)
     assert report["constant_features"] == 30
-    assert report["versions"]["spark"] == "3.5.6"
+    assert report["versions"]["spark"] == pyspark.__version__
     assert set(report["timings"]) >= {"select", "moments", "components", "save", "project"}
     assert report["sizes"]["pca_files"] == 1
     assert report["sizes"]["pca_bytes"] == sum(
         f.stat().st_size for f in (bucket.root / "results/pca").glob("*.parquet")
     )
+
+
+def bytes_read(spark: SparkSession) -> int:
+    """What Hadoop's file systems have read for this session: Parquet does, shuffles and Python do not."""
+    statistics = spark.sparkContext._jvm.org.apache.hadoop.fs.FileSystem.getAllStatistics()
+    return sum(each.getBytesRead() for each in statistics)
+
+
+@pytest.mark.parametrize("stale", [0, 20], ids=["all features count", "some are stale"])
+def test_features_are_read_twice_and_keys_once(bucket: Bucket, spark: SparkSession, stale: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(400, 1280)).astype(np.float32)  # nothing to compress
+    bucket.inventory(*range(400 - stale))
+    bucket.features("1", rows[:200])
+    bucket.features("2", rows[200:], first=200)
+    stored = sum(file.stat().st_size for file in (bucket.root / "features").rglob("*.parquet"))
+
+    before = bytes_read(spark)
+    bucket.reduce("--components", "3")
+    assert 2 <= (bytes_read(spark) - before) / stored < 2.2
 
 
 def test_many_vectors_go_into_files_of_a_bounded_size(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from spark_jobs.reduction.distributed import FAN_IN, feature_moments, project
+from spark_jobs.reduction.distributed import FAN_IN, feature_moments, project, scan
 
 from .test_moments import WIDTH, assert_moments_of, ordinary
 from .test_pca import badly_scaled, fit_rows
@@ -13,14 +14,27 @@ from .test_pca import frame as labeled_frame
 
 
 def frame(spark: SparkSession, rows: np.ndarray, partitions: int) -> DataFrame:
-    data = [(f"s3://b/{index}.jpg", row.tolist()) for index, row in enumerate(rows)]
-    return spark.createDataFrame(spark.sparkContext.parallelize(data, partitions), "path string, features array<float>")
+    data = [(f"s3://b/{index}.jpg", f"label {index}", row.tolist()) for index, row in enumerate(rows)]
+    schema = "path string, label string, features array<float>"
+    return spark.createDataFrame(spark.sparkContext.parallelize(data, partitions), schema)
 
 
 @pytest.mark.parametrize("partitions", [1, 5, 20], ids=["one", "few", "more than rows or fan-in"])
 def test_one_pass_finds_the_moments_whatever_the_partitions(spark: SparkSession, partitions: int) -> None:
     rows = ordinary(16)
     assert_moments_of(feature_moments(frame(spark, rows, partitions), WIDTH), rows)
+
+
+@pytest.mark.parametrize("partitions", [1, 20], ids=["one", "more than fan-in"])
+def test_the_same_pass_takes_a_sample(spark: SparkSession, partitions: int) -> None:
+    rows = ordinary(30)
+    found = scan(frame(spark, rows, partitions), WIDTH, F.col("label").isin("label 3", "label 17", "label 29"))
+    assert_moments_of(found.moments, rows)
+    sample = found.sample.sort_by("path").to_pylist()
+    assert [(row["path"], row["label"]) for row in sample] == [
+        (f"s3://b/{index}.jpg", f"label {index}") for index in (17, 29, 3)
+    ]
+    np.testing.assert_array_equal(np.array([row["features"] for row in sample], np.float32), rows[[17, 29, 3]])
 
 
 def test_the_driver_merges_few_partial_matrices_however_many_partitions(spark: SparkSession) -> None:
@@ -64,6 +78,7 @@ def test_no_rows_have_no_moments(spark: SparkSession) -> None:
     moments = feature_moments(frame(spark, ordinary(5), 2).where("path is null"), WIDTH)
     assert (moments.count, moments.invalid) == (0, 0)
     assert moments.scatter.shape == (WIDTH, WIDTH)
+    assert scan(frame(spark, ordinary(5), 2).where("path is null"), WIDTH, F.lit(True)).sample.num_rows == 0
 
 
 def test_projecting_standardizes_and_rotates(spark: SparkSession) -> None:

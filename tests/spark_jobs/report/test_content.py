@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pytest
 
 from spark_jobs.report.content import Sample, nearest_neighbor_accuracy
@@ -38,8 +38,11 @@ def test_labels_far_apart_stay_apart_and_labels_at_random_do_not(few: Reduction)
 
 
 def test_a_sample_is_in_order_of_path_whatever_the_partitions() -> None:
-    rows = pd.DataFrame({"path": ["b", "a"], "label": ["B", "A"], "features": [np.ones(3, "f4"), np.zeros(3, "f4")]})
-    sample = Sample.from_frame(rows)
+    parts = [
+        pa.table({"path": [path], "label": [label], "features": pa.array([row], pa.list_(pa.float32()))})
+        for path, label, row in (("b", "B", [1, 1, 1]), ("a", "A", [0, 0, 0]))
+    ]
+    sample = Sample.from_table(pa.concat_tables(parts))
     assert sample.labels == ["A", "B"]
     assert sample.features.tolist() == [[0, 0, 0], [1, 1, 1]]
     assert sample.features.dtype == np.float64
