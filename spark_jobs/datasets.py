@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import ArrayType, DataType, StructType
+from pyspark.sql.types import StructType
 
 from spark_jobs import uris
 from spark_jobs.errors import DamagedFileError, JobError
@@ -68,20 +68,17 @@ def check_dataset(uri: str, schema: pa.Schema, name: str) -> list[str]:
 def feature_files(uri: str) -> list[str]:
     """Return what to read at `uri` to get the features that count.
 
-    Those are the rows of every whole Parquet file `part-….parquet` that has the columns of `schemas.FEATURES` and lies in
-    the folder itself or in a folder `run=…` of it, whether or not its run has ended: such a file never changes.
+    Those are the rows of every whole Parquet file `part-….parquet` that has the columns of `schemas.FEATURES`, whether or
+    not its run has ended: such a file never changes.
+
+    Args:
+        uri: the root of the folders `run=…` of all runs, or one such folder.
 
     Raises:
         JobError: there is none.
     """
     files = data_files(uri)
-    parts = [file for file in files if PART.fullmatch(file)]
-    problems: dict[str, str | None] = dict.fromkeys(files, "not a file part-….parquet of a run")
-    problems |= zip(parts, _problems([uris.join(uri, file) for file in parts], FEATURES), strict=True)
-    ignored = {file: problem for file, problem in problems.items() if problem}
-    for file, problem in sorted(ignored.items()):
-        log.warning("%s does not count as features: %s", uris.join(uri, file), problem)
-    counting = [file for file in files if file not in ignored]
+    counting = _counting(uri, files, _parts(files), FEATURES, "features")
     if not counting:
         raise JobError(f"features {uri}: no Parquet file there")
     return _shortest(uri, counting, files)
@@ -90,17 +87,31 @@ def feature_files(uri: str) -> list[str]:
 def reject_files(uri: str) -> list[str]:
     """Return what to read at `uri` to get the rejects that count: those in folders with `_SUCCESS`, of runs that finished.
 
-    Raises:
-        JobError: a file of them is damaged, or has other columns.
+    Args:
+        uri: as for `feature_files`.
     """
     there = uris.list_files(uri)
     finished = {folder for folder, _, name in (file.rpartition("/") for file in there) if name == "_SUCCESS"}
     files = [file for file in there if _is_data(file)]
-    counting = [file for file in files if PART.fullmatch(file) and file.rpartition("/")[0] in finished]
-    for file, problem in zip(counting, _problems([uris.join(uri, file) for file in counting], REJECTS), strict=True):
+    of_finished = [file for file in files if file.rpartition("/")[0] in finished]
+    return _shortest(uri, _counting(uri, of_finished, _parts(of_finished), REJECTS, "rejects"), files)
+
+
+def _parts(files: list[str]) -> list[str]:
+    """Return those of `files` that a job has written into a run's folder: this one, if it has no folders `run=…`."""
+    parts = [file for file in files if PART.fullmatch(file)]
+    of_runs = [file for file in parts if file.startswith("run=")]
+    return of_runs or parts
+
+
+def _counting(uri: str, files: list[str], parts: list[str], schema: pa.Schema, name: str) -> list[str]:
+    """Return the `parts` that hold `schema`; log a warning for every other one of the `files`."""
+    problems: dict[str, str | None] = dict.fromkeys(files, "not a file part-….parquet of a run")
+    problems |= zip(parts, _problems([uris.join(uri, file) for file in parts], schema), strict=True)
+    for file, problem in sorted(problems.items()):
         if problem:
-            raise JobError(f"rejects {uris.join(uri, file)}: {problem}")
-    return _shortest(uri, counting, files)
+            log.warning("%s does not count as %s: %s", uris.join(uri, file), name, problem)
+    return [file for file in files if not problems[file]]
 
 
 def data_files(uri: str) -> list[str]:
@@ -122,7 +133,7 @@ def _problems(files: list[str], schema: pa.Schema) -> list[str | None]:
 
     def problem(uri: str) -> str | None:
         try:
-            check_columns(from_arrow_schema(read_footer(uri).schema.to_arrow_schema()), schema)
+            check_columns(read_footer(uri).schema.to_arrow_schema(), schema)
         except DamagedFileError as error:
             return str(error).removeprefix(f"{uri}: ")
         return None
@@ -131,26 +142,29 @@ def _problems(files: list[str], schema: pa.Schema) -> list[str | None]:
         return list(pool.map(problem, files))
 
 
-def check_columns(found: StructType, schema: pa.Schema) -> None:
+def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
     """Compare the columns of a dataset with the contract, by name and type; extra columns are allowed.
 
     Raises:
         DamagedFileError: every difference at once.
     """
-    types = {field.name: _comparable(field.dataType) for field in found.fields}
+    types = {field.name: plain_type(field.type) for field in found}
     differences = [
         f"{field.name}: expected {expected}, found {types.get(field.name, 'no such column')}"
-        for field in spark_schema(schema).fields
-        if types.get(field.name) != (expected := _comparable(field.dataType))
+        for field in schema
+        if types.get(field.name) != (expected := plain_type(field.type))
     ]
     if differences:
         raise DamagedFileError(f"wrong columns: {'; '.join(differences)}")
 
 
-def _comparable(data_type: DataType) -> str:
-    if isinstance(data_type, ArrayType):  # whether elements may be null is not part of the contract
-        return f"array<{_comparable(data_type.elementType)}>"
-    return data_type.simpleString()
+def plain_type(kind: pa.DataType) -> str:
+    """Return the name of what Parquet stores; long strings, dictionaries and names for a list's elements are Arrow's."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list<{plain_type(kind.value_type)}>"
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    return "string" if pa.types.is_large_string(kind) else str(kind)
 
 
 def glob_escaped(uri: str) -> str:

@@ -38,15 +38,19 @@ PCA = pa.schema(
     [pa.field("path", pa.string()), pa.field("label", pa.string()), pa.field("features_pca", pa.list_(pa.float32()))]
 )
 
-PART = re.compile(r"part-[^/]*\.parquet")
+PART = re.compile(r"part-[^/]+\.parquet")
 ROWS_PER_GROUP = 16 * 1024  # a task of extract_features reads the groups that hold its images, not the whole manifest
 
 KEY = ["path", "etag"]  # what an image is known by: another ETag at the same path is another image
 
 
 def plain_type(kind: pa.DataType) -> str:
-    """Return a type's name; writers call a list's elements "item" or "element", and mean the same list."""
-    return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
+    """Return the name of what Parquet stores; lists of any name for their elements, long strings, dictionaries are Arrow's."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list<{plain_type(kind.value_type)}>"
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    return "string" if pa.types.is_large_string(kind) else str(kind)
 
 
 def wrong_columns(found: pa.Schema, wanted: pa.Schema) -> str:

@@ -2,9 +2,11 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pa_fs
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from fruit_features import datasets
@@ -33,21 +35,7 @@ def extracted_images(hook: S3Hook, root: Location, model_id: str, exclude: Locat
     folders = [folder for folder in datasets.run_folders(hook, root) if folder.where != exclude]
     paths = [path for folder in folders for path in folder.parts]
     of_network = pc.field("model_id") == model_id
-
-    def keys(path: str) -> pa.Table:
-        try:
-            found = datasets.open_parts(files, [path], datasets.FEATURES)
-            problem = datasets.wrong_columns(next(found.get_fragments()).physical_schema, datasets.FEATURES)
-        except pa.ArrowInvalid as error:  # S3's own failures are OSErrors: a retry's business
-            problem = str(error)
-        if problem:
-            log.warning("s3://%s does not count as features: %s", path, problem)
-            return nothing
-        return found.to_table(datasets.KEY, filter=of_network)
-
-    nothing = datasets.FEATURES.empty_table().select(datasets.KEY)
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        return pa.concat_tables([nothing, *pool.map(keys, paths)])
+    return _rows(files, paths, datasets.FEATURES, "features", columns=datasets.KEY, filter=of_network)
 
 
 def rejected_images(hook: S3Hook, root: Location, exclude: Location | None = None) -> pa.Table:
@@ -62,8 +50,29 @@ def rejected_images(hook: S3Hook, root: Location, exclude: Location | None = Non
     """
     folders = [folder for folder in datasets.run_folders(hook, root) if folder.committed and folder.where != exclude]
     paths = [path for folder in folders for path in folder.parts]
-    data = datasets.open_parts(datasets.filesystem(hook), paths, datasets.REJECTS)
+    rows = _rows(datasets.filesystem(hook), paths, datasets.REJECTS, "rejects", columns=[*datasets.KEY, "reason"])
     is_transient = pc.field("reason").isin(sorted(TRANSIENT_REASONS))
-    tries = data.to_table(datasets.KEY, filter=is_transient).group_by(datasets.KEY).aggregate([([], "count_all")])
+    tries = rows.filter(is_transient).group_by(datasets.KEY).aggregate([([], "count_all")])
     given_up = tries.filter(pc.field("count_all") >= MAX_TRIES).select(datasets.KEY)
-    return pa.concat_tables([data.to_table(datasets.KEY, filter=~is_transient), given_up])
+    return pa.concat_tables([rows.filter(~is_transient).select(datasets.KEY), given_up])
+
+
+def _rows(
+    files: pa_fs.FileSystem, paths: list[str], schema: pa.Schema, name: str, columns: list[str], **options: Any
+) -> pa.Table:
+    """Return columns of those of these files that hold `schema`; log a warning for every other one."""
+
+    def rows(path: str) -> pa.Table:
+        try:
+            found = datasets.open_parts(files, [path], schema)
+            problem = datasets.wrong_columns(next(found.get_fragments()).physical_schema, schema)
+        except pa.ArrowInvalid as error:  # S3's own failures are OSErrors: a retry's business
+            problem = str(error)
+        if problem:
+            log.warning("s3://%s does not count as %s: %s", path, name, problem)
+            return nothing
+        return found.to_table(columns, **options)
+
+    nothing = schema.empty_table().select(columns)
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        return pa.concat_tables([nothing, *pool.map(rows, paths)])

@@ -14,9 +14,10 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
-from fruit_features import datasets, inventory, model, objects, publishing
+from fruit_features import datasets, history, inventory, model, objects, publishing
 from fruit_features.layout import Location, RunLayout
 from fruit_features.run import Plan, Run
+from tests import foreign_files
 
 WEIGHTS = model.HDF5_SIGNATURE + b"weights"
 MODEL_ID = f"mobilenetv2-{hashlib.sha256(WEIGHTS).hexdigest()[:16]}-224-v1"
@@ -158,6 +159,18 @@ def test_files_that_are_no_features_are_named_and_break_nothing(
     for name in ("run=1/part-1.parquet", "run=2/part-0.parquet", "run=3/part-0.parquet"):
         assert f"s3://fruits/features/{name} does not count as features" in caplog.text
     assert "wrong columns: model_id, width, height, features" in caplog.text
+
+
+def test_what_counts_among_foreign_files_is_what_the_jobs_count(hook: S3Hook) -> None:
+    for folder, files in (("features", foreign_files.FEATURES), ("rejects", foreign_files.REJECTS)):
+        for name, content in files.items():
+            hook.load_bytes(content, f"{folder}/{name}", "fruits")
+
+    features = history.extracted_images(hook, Location("fruits", "features"), "net")
+    rejects = history.rejected_images(hook, Location("fruits", "rejects"))
+
+    assert sorted(features["path"].to_pylist()) == foreign_files.FEATURES_THAT_COUNT
+    assert sorted(rejects["path"].to_pylist()) == foreign_files.REJECTS_THAT_COUNT
 
 
 def test_tasks_find_their_rows_of_the_manifest_in_small_groups(hook: S3Hook, build: Build) -> None:

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from spark_jobs import schemas
 from spark_jobs.datasets import check_dataset, feature_files, read_dataset, reject_files, spark_schema
 from spark_jobs.errors import JobError
+from tests import foreign_files
 
 
 def test_the_contracts() -> None:
@@ -53,7 +54,9 @@ def test_rows_of_all_runs_are_read_without_their_folders_names(spark: SparkSessi
 
 
 def test_every_difference_is_named_at_once(rejects: Path) -> None:
-    expected = r"inventory file://.*: wrong columns: last_modified: expected timestamp, found no such column$"
+    expected = (
+        r"inventory file://.*: wrong columns: last_modified: expected timestamp\[us, tz=UTC\], found no such column$"
+    )
     with pytest.raises(JobError, match=expected):
         check_dataset(f"file://{rejects}", schemas.INVENTORY, "inventory")
 
@@ -95,26 +98,43 @@ def test_features_of_every_run_count_finished_or_not(spark: SparkSession, tmp_pa
     assert read_features(spark, tmp_path) == ["a", "b"]
 
 
+def laid(files: dict[str, bytes], root: Path) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
 def test_what_is_no_whole_file_of_features_is_named_and_breaks_nothing(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = features(tmp_path / "run=1 [a]/part-0.parquet", "a")
-    foreign = {
-        "run=1 [a]/notes.txt": b"Dear reader",
-        "run=2/part-0.parquet": whole.read_bytes()[:-20],
-        "run=2/part-1.parquet": b"",
-        "readme.txt": b"",
-        "run=2/deeper/part-0.parquet": whole.read_bytes(),
-        "run=2/copy.parquet": whole.read_bytes(),
-    }
-    for name, content in foreign.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(content)
-    features(tmp_path / "run=3/part-0.parquet", "other columns", schemas.REJECTS)
+    root = laid(foreign_files.FEATURES, tmp_path / "features [a]")
 
-    assert read_features(spark, tmp_path) == ["a"]
-    for name in (*foreign, "run=3/part-0.parquet"):
-        assert f"file://{tmp_path}/{name} does not count as features" in caplog.text
+    assert read_features(spark, root) == foreign_files.FEATURES_THAT_COUNT
+    ignored = (
+        "run=2/notes.txt",
+        *(f"run=2/part-{number}.parquet" for number in range(5, 10)),
+        "part-0.parquet",
+        "readme.txt",
+    )
+    for name in ignored:
+        assert f"file://{root}/{name} does not count as features" in caplog.text
+
+
+def test_what_is_no_whole_file_of_rejects_is_named_and_breaks_nothing(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = laid(foreign_files.REJECTS, tmp_path / "rejects")
+
+    rows = read_dataset(spark, reject_files(f"file://{root}"), schemas.REJECTS).collect()
+    assert sorted(row["path"] for row in rows) == foreign_files.REJECTS_THAT_COUNT
+    for name in ("run=1/part-1.parquet", "run=1/part-2.parquet"):
+        assert f"file://{root}/{name} does not count as rejects" in caplog.text
+
+
+def test_one_runs_folder_may_be_named_alone(tmp_path: Path) -> None:
+    root = laid(foreign_files.FEATURES, tmp_path)
+    assert feature_files(f"file://{root}/run=1") == [f"file://{root}/run=1"]
 
 
 def test_no_features_are_an_error(tmp_path: Path) -> None:
