@@ -11,7 +11,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from spark_jobs.reduction.moments import Floats
@@ -128,39 +130,44 @@ def scatter(points: Floats, labels: Sequence[str], shares: Sequence[float], *, l
 def small_multiples(points: Floats, labels: Sequence[str]) -> Figure:
     """Draw the same plane once per label: its points over the density of all.
 
+    All panels share one `Axes`, a pixel of the density being its unit: an `Axes` each takes twice as long for 131 labels.
+
     Args:
         points: (n, 2).
         labels: (n,).
     """
-    names = sorted(set(labels))
-    chosen = np.asarray(labels)
+    names, numbers = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
     across = 4 if len(names) <= 8 else 6 if len(names) <= 24 else 8 if len(names) <= 64 else 11
     down = math.ceil(len(names) / across)
-    edges, density = _density(points)
+    (left, right, bottom, top), density = _density(points)
+    tall, wide = density.shape
+    gap_x, gap_y = round(0.08 * wide), round(0.32 * tall)
+    corners = np.array(
+        [(n % across * (wide + gap_x), (down - 1 - n // across) * (tall + gap_y)) for n in range(len(names))]
+    )
+    backdrop = np.full((down * (tall + gap_y) - gap_y, across * (wide + gap_x) - gap_x), np.nan)
+    for x, y in corners:
+        backdrop[y : y + tall, x : x + wide] = density
+    scaled = (points - (left, bottom)) / (right - left, top - bottom) * (wide, tall)
+
     with mpl.rc_context(_STYLE):
         height = 9.4 / across * down * (1.0 if across > 4 else 0.85) + 0.3
         figure = Figure(figsize=(11.4, height), facecolor="white")
         FigureCanvasAgg(figure)
-        grid = figure.subplots(down, across, squeeze=False, gridspec_kw={"wspace": 0.08, "hspace": 0.32})
-        figure.subplots_adjust(left=0.004, right=0.996, bottom=0.06 / height, top=1 - 0.22 / height)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for axes, name, color in zip(grid.flat, names, colors(len(names)), strict=False):
-            own = points[chosen == name]
-            axes.set_axis_on()
-            axes.set(xticks=[], yticks=[])
-            for spine in axes.spines.values():
-                spine.set(visible=True, color=GRID)
-            axes.imshow(density, extent=edges, origin="lower", aspect="auto", cmap="Greys", vmin=0, vmax=2.2)
-            axes.scatter(own[:, 0], own[:, 1], s=5, color=color, alpha=0.85, linewidths=0)
-            axes.set_title(
-                _short(name, 21 if across < 11 else 18),
-                fontsize=8.5 if across < 11 else 7,
-                pad=3,
-                loc="left",
-                color=TEXT,
-            )
-            axes.set(xlim=edges[:2], ylim=edges[2:])
+        axes = figure.add_axes((0.004, 0.06 / height, 0.992, 1 - 0.28 / height))
+        axes.set_axis_off()
+        extent = (0.0, float(backdrop.shape[1]), 0.0, float(backdrop.shape[0]))
+        axes.imshow(backdrop, extent=extent, origin="lower", aspect="auto", cmap="Greys", vmin=0, vmax=2.2)
+        x, y = (corners[numbers] + scaled).T
+        shades = np.asarray(colors(len(names)))[numbers]
+        axes.scatter(x, y, s=5, color=shades, alpha=0.85, linewidths=0)
+        frames = [Rectangle((x, y), wide, tall) for x, y in corners.tolist()]
+        axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=GRID, linewidth=0.8, clip_on=False))
+        size, length = (8.5, 21) if across < 11 else (7, 18)
+        for name, (x, y) in zip(names, corners + np.array([0, tall]), strict=True):
+            place: Any = {"xytext": (0, 3), "textcoords": "offset points", "annotation_clip": False}
+            axes.annotate(_short(str(name), length), (x, y), fontsize=size, color=TEXT, **place)
+        axes.set(xlim=extent[:2], ylim=extent[2:])
         return figure
 
 

@@ -51,9 +51,17 @@ def test_a_legend_names_the_labels_while_they_are_few(labels: int, named: int) -
 
 @pytest.mark.parametrize("labels", [1, 2, 12, 131])
 def test_each_label_has_its_own_panel_and_name(labels: int) -> None:
-    figure = charts.small_multiples(*clouds(labels))
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert [title for title in titles if title] == [f"Variety {number:03}" for number in range(labels)]
+    points, names = clouds(labels)
+    [axes] = charts.small_multiples(points, names).axes
+    assert [text.get_text() for text in axes.texts] == [f"Variety {number:03}" for number in range(labels)]
+
+    marks, frames = axes.collections
+    panels = [frame.get_extents() for frame in frames.get_paths()]
+    assert len(panels) == labels
+    for (x, y), name in zip(marks.get_offsets(), names, strict=True):
+        panel = panels[int(name[-3:])]
+        assert panel.x0 < x < panel.x1
+        assert panel.y0 < y < panel.y1
 
 
 def test_as_many_colors_as_labels_each_of_its_own() -> None:
