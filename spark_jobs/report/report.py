@@ -92,6 +92,8 @@ def first_two(vectors: Floats) -> Floats:
 
 
 def import_renderers() -> None:
-    """Import matplotlib and Jinja2, which take half a second, while the job waits for something else."""
+    """Import matplotlib, Jinja2 and (for Spark) pandas, which take a second, while the job waits for something else."""
+    import pandas as pd  # noqa: F401
+
     import spark_jobs.report.charts
     import spark_jobs.report.page  # noqa: F401
