@@ -15,7 +15,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- commands
-.PHONY: demo ui app bench test lint check infra-check docs audit sbom wheelhouse setup lock clean help
+.PHONY: demo ui app compose-env bench test test-compose lint check infra-check docs audit sbom wheelhouse setup lock clean help
 
 OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -39,12 +39,18 @@ bench: setup $(VENV)/.app ## The performance figures, as a table and bench-outpu
 	@$(MAKE) $(VENV)/.ray || true
 	@JAVA_HOME="$(CURDIR)/$(VENV)/java" PYTHONPATH=dev $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full) $(if $(ONLY),--only $(ONLY))
 
+compose-env: ## .env for docker compose: fresh secrets, and the local endpoint or your own AWS account (BUCKET=your-bucket)
+	@docker/settings "$(BUCKET)"
+
 test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1)
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
 
 test-faults: setup ## Every failure of docs/failures.md, injected: those too that take too long for make test
 	@FRUITS_TEST_FAULTS=1 $(AIRFLOW_PYTHON) -m pytest -v --tb=short $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
 	@JAVA_HOME="$(CURDIR)/$(VENV)/java" $(SPARK_PYTHON) -m pytest -v --tb=short $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
+
+test-compose: setup ## docker-compose.yaml, built and run: a DAG run, a scheduler that dies, down and up (10 minutes; needs a Docker engine)
+	@$(AIRFLOW_PYTHON) -m pytest tests/docker -rs $(ARGS)
 
 lint: $(VENV)/.lint ## The checks that need neither environment, in seconds: ruff, shellcheck, yamllint, the house rules
 	@dev/check lint
@@ -74,7 +80,7 @@ wheelhouse: $(VENV)/.uv ## The wheels of a cluster's nodes, into wheelhouse/, fr
 	@$(VENV)/uv/bin/python dev/wheelhouse.py $(or $(ARCH),x86_64) wheelhouse/$(or $(ARCH),x86_64)
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------- set-up: idempotent, silent where nothing changed
 setup: $(VENV)/.airflow $(VENV)/.spark $(VENV)/.jars $(VENV)/.classes ## Both environments, a JDK and Spark's S3 jars (the other targets do it when needed)
@@ -112,6 +118,7 @@ $(VENV)/.classes: $(VENV)/.jars
 lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade for newer versions)
 	@$(LOCK) --group airflow --group test --group infra --group typing local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
 	@$(LOCK) --group spark --group test -o requirements/spark.txt
+	@$(LOCK) --group deploy -c requirements/airflow.txt -o docker/requirements.txt
 	@$(LOCK) --group app --group app-test --group test -c requirements/spark.txt -o requirements/app.txt
 	@$(LOCK) --group app -c requirements/app.txt -o app/requirements.txt
 	@$(LOCK) --group ray -c requirements/spark.txt -o requirements/ray.txt

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import PROJECT
 
 PAGES = [*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob(".github/**/*.md")]
-FOLDERS = "app|bootstrap|dags|demo|dev|docs|infra|local_emr|notebooks|plugins|requirements|spark_jobs|tests"
+FOLDERS = "app|bootstrap|dags|demo|dev|docker|docs|infra|local_emr|notebooks|plugins|requirements|spark_jobs|tests"
 
 
 def missing(page: Path) -> list[str]:

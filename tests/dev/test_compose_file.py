@@ -1,0 +1,79 @@
+"""What docker-compose.yaml promises, without an engine; `make test-compose` runs it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import PROJECT
+
+TEXT = (PROJECT / "docker-compose.yaml").read_text(encoding="utf-8")
+FILE = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = FILE["services"]
+AIRFLOW = [name for name, service in SERVICES.items() if service["image"] == "fruit-features-airflow"]
+
+
+def mounts() -> Iterator[tuple[str, str]]:
+    for name, service in SERVICES.items():
+        for mount in service.get("volumes", []):
+            if mount.startswith("."):
+                yield name, mount
+
+
+def test_compose_1_29_and_2_read_it() -> None:
+    assert set(FILE) - {"services", "volumes"} == {"x-safe", "x-aws", "x-airflow"}  # 1.29 knows no `name`
+    assert "dockerfile_inline" not in TEXT
+
+
+def test_airflow_is_its_own_quick_starts_five_services_with_one_jwt_secret() -> None:
+    assert set(AIRFLOW) == {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer"}
+    secrets = {SERVICES[name]["environment"]["AIRFLOW__API_AUTH__JWT_SECRET"] for name in AIRFLOW}
+    assert secrets == {"${JWT_SECRET:?run make compose-env first}"}
+
+
+def test_no_secret_is_in_the_file() -> None:
+    for line in TEXT.splitlines():
+        if re.search(r"SECRET|PASSWORD|FERNET", line) and not line.lstrip().startswith("#"):
+            assert "${" in line or line.rstrip().endswith(":"), line
+
+
+def test_only_this_machine_reaches_the_ports() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+@pytest.mark.parametrize(("service", "mount"), mounts())
+def test_folders_of_the_checkout_are_mounted_read_only(service: str, mount: str) -> None:
+    source, _, mode = mount.split(":")
+
+    assert mode == "ro"
+    assert (PROJECT / source).exists()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_restarts_unless_its_work_is_done_once(name: str) -> None:
+    once = name in ("airflow-init", "bucket")
+
+    assert SERVICES[name]["restart"] == ("no" if once else "unless-stopped")
+    assert once or "test" in SERVICES[name]["healthcheck"]
+
+
+def test_the_local_endpoint_is_a_profile_that_nothing_else_depends_on() -> None:
+    local = {name for name, service in SERVICES.items() if service.get("profiles") == ["local"]}
+
+    assert local == {"local-emr", "bucket"}
+    for name in SERVICES.keys() - local:
+        assert not local & set(SERVICES[name].get("depends_on", {}))
+
+
+@pytest.mark.parametrize("file", sorted((PROJECT / "docker").glob("*.Dockerfile")), ids=lambda file: file.name)
+def test_an_image_drops_root(file: Path) -> None:
+    users = re.findall(r"^USER (\w+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert users
+    assert users[-1] != "root"
