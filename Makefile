@@ -15,7 +15,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- commands
-.PHONY: demo ui app compose-env bench test test-compose lint check infra-check docs audit sbom wheelhouse setup lock clean help
+.PHONY: demo ui app compose-env bench test test-faults test-compose lint check infra-check docs audit sbom wheelhouse setup lock clean help
 
 OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
