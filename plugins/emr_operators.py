@@ -3,13 +3,16 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.amazon.aws.operators.emr import EmrCreateJobFlowOperator, EmrTerminateJobFlowOperator
+from airflow.providers.amazon.aws.operators.emr import (
+    EmrAddStepsOperator,
+    EmrCreateJobFlowOperator,
+    EmrTerminateJobFlowOperator,
+)
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from botocore.exceptions import ClientError
 
 from emr_hook import IdempotentEmrHook, hook_of
-from emr_step_operator import EmrStepOperator
 
 ENDED_CLUSTER = {"TERMINATED", "TERMINATED_WITH_ERRORS"}
 ENDED_TASK = {"success", "failed", "skipped", "upstream_failed", "removed"}
@@ -67,7 +70,8 @@ class EmrCreateClusterOperator(EmrCreateJobFlowOperator):
     def _skip_without_work(self, context: Context) -> None:
         """Skip if every step of the run has ended: someone has cleared a task that comes with this setup, but no step."""
         tasks = self.dag.tasks if self.has_dag() else []
-        steps = [task.task_id for task in tasks if isinstance(task, EmrStepOperator)]
+        # By the provider's class: Airflow loads plugins a second time, so that this module and the DAG may know two of ours.
+        steps = [task.task_id for task in tasks if isinstance(task, EmrAddStepsOperator)]
         if not steps:
             return
         ti, run_id = context["ti"], context["run_id"]

@@ -30,6 +30,7 @@ def hook(endpoint: LocalEmr, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Hook
     """An S3Hook, with the bucket ``fruits`` that is empty before and gone after the test."""
     for name, value in endpoint.environment().items():
         monkeypatch.setenv(name, value)
+    endpoint.reset()  # buckets are shared by all endpoints of a process, and another test may have left its own
     bucket = boto3.resource("s3").Bucket("fruits")
     bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
     yield S3Hook(region_name="eu-west-3")

@@ -31,6 +31,7 @@ def emr(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with LocalEmr(port=0, timing=timing) as endpoint:
         for name, value in endpoint.environment().items():
             monkeypatch.setenv(name, value)
+        endpoint.reset()
         bucket = boto3.resource("s3").Bucket(BUCKET)
         bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
         bucket.put_object(Key="hang.py", Body=HANGS.encode())

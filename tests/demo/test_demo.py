@@ -84,6 +84,7 @@ def test_the_copy_of_the_bucket_has_what_the_application_needs(tmp_path: Path) -
     needed = ["images/Kiwi/1 %.jpg", "features/run=a/part-1.parquet", "models/m/model.tflite", "results/latest.json"]
     needed.append("runs/b/inventory/inventory.parquet")
     with LocalEmr(port=0) as aws:
+        aws.reset()
         s3 = client("s3", aws.endpoint_url)
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         for key in [*needed, "logs/x", "runs/a/inventory/inventory.parquet", "results/run=a/report.html"]:

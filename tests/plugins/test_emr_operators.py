@@ -1,6 +1,7 @@
 """A retry creates no second cluster and adds no second step; nothing that goes wrong leaves a cluster behind."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -24,6 +25,14 @@ def create(job_flow: dict[str, Any]) -> EmrCreateClusterOperator:
 
 def clusters(emr: Any) -> dict[str, str]:
     return {cluster["Id"]: cluster["Status"]["State"] for cluster in emr.list_clusters()["Clusters"]}
+
+
+def assert_its_only_cluster_ends(emr: Any, seconds: float = 30) -> None:
+    """EMR obeys TerminateJobFlows a moment after it has answered."""
+    deadline = time.monotonic() + seconds
+    while (states := list(clusters(emr).values())) not in (["TERMINATING"], ["TERMINATED"]):
+        assert time.monotonic() < deadline, states
+        time.sleep(0.1)
 
 
 def test_a_retry_takes_the_cluster_of_the_earlier_try(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
@@ -116,8 +125,7 @@ def test_a_killed_task_leaves_no_cluster(emr: Any, job_flow: dict[str, Any], con
     operator.execute(context)
     operator.on_kill()
 
-    (state,) = clusters(emr).values()
-    assert state in {"TERMINATING", "TERMINATED"}
+    assert_its_only_cluster_ends(emr)
 
 
 def test_a_task_killed_before_its_cluster_is_there_leaves_none(
@@ -130,8 +138,7 @@ def test_a_task_killed_before_its_cluster_is_there_leaves_none(
     with pytest.raises(AirflowException, match="killed while the cluster was being created"):
         operator.execute(context)
 
-    (state,) = clusters(emr).values()
-    assert state in {"TERMINATING", "TERMINATED"}
+    assert_its_only_cluster_ends(emr)
 
 
 def test_a_lost_answer_is_settled_by_looking(emr: Any, job_flow: dict[str, Any], context: Any) -> None:

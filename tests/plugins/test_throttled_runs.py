@@ -4,6 +4,7 @@ Operators alone, without Airflow's scheduler and Spark. Some at a time, as they 
 """
 
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -89,4 +90,7 @@ def test_every_run_succeeds_with_one_cluster(
     for cluster in clusters.values():
         steps = emr.list_steps(ClusterId=cluster["Id"])["Steps"]
         assert [one["Name"] for one in reversed(steps)] == list(STEPS)
-        assert cluster["Status"]["State"] in {"TERMINATING", "TERMINATED"}
+    deadline = time.monotonic() + 60  # EMR obeys TerminateJobFlows a moment after it has answered
+    while emr.list_clusters(ClusterStates=["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"])["Clusters"]:
+        assert time.monotonic() < deadline, "a cluster lives on"
+        time.sleep(0.1)

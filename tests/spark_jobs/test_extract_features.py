@@ -220,7 +220,7 @@ def test_a_manifest_with_other_columns_is_refused(run: Run, tmp_path: Path) -> N
     pq.write_table(pa.table({"path": ["a"], "size": ["7"]}), tmp_path / "manifest/part-0.parquet")
 
     with pytest.raises(
-        JobError, match=r"manifest file://.*: wrong columns: label: .*size: expected bigint, found string"
+        JobError, match=r"manifest file://.*: wrong columns: label: .*size: expected int64, found string"
     ):
         run(f"{tmp_path}/manifest")
     assert not (tmp_path / "features").exists()
