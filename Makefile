@@ -11,11 +11,15 @@ SPARK_PYTHON := $(VENV)/spark/bin/python
 APP_PYTHON := $(VENV)/app/bin/python
 LINT_BIN := $(VENV)/lint/bin
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
+LOCKS := $(wildcard requirements/*.txt) app/requirements.txt docker/requirements.txt bootstrap/requirements.txt bootstrap/requirements-primary.txt
+# uv resolves for 3.11 alone (tool.uv in pyproject.toml) and says so on every line. With that, pip of a newer Python would pass over
+# the whole file without a word; without it, it installs the packages or says which of them has nothing for it.
+FOR_ANY_PYTHON := "s/python_full_version < '3\.12' and //; s/ and python_full_version < '3\.12'//"
 
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- commands
-.PHONY: demo ui app compose-env bench test test-faults test-compose lint check infra-check docs audit sbom wheelhouse setup lock clean help
+.PHONY: demo ui app compose-env bench test test-faults test-compose test-installations lint check infra-check docs audit sbom wheelhouse bundle setup lock clean help
 
 OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -52,6 +56,9 @@ test-faults: setup ## Every failure of docs/failures.md, injected: those too tha
 test-compose: setup ## docker-compose.yaml, built and run: a DAG run, a scheduler that dies, down and up (10 minutes; needs a Docker engine)
 	@$(AIRFLOW_PYTHON) -m pytest tests/docker -rs $(ARGS)
 
+test-installations: setup ## Airflow and the DAG installed into every Python from 3.11 to 3.13 that this machine has (2 minutes, 1 GB of downloads)
+	@FRUITS_TEST_INSTALLATIONS=1 $(AIRFLOW_PYTHON) -m pytest tests/dev/test_installations.py -rs $(ARGS)
+
 lint: $(VENV)/.lint ## The checks that need neither environment, in seconds: ruff, shellcheck, yamllint, the house rules
 	@dev/check lint
 
@@ -79,8 +86,11 @@ sbom: setup $(VENV)/.docs ## The bills of materials of both environments, into s
 wheelhouse: $(VENV)/.uv ## The wheels of a cluster's nodes, into wheelhouse/, from any machine (ARCH=x86_64 or aarch64)
 	@$(VENV)/uv/bin/python dev/wheelhouse.py $(or $(ARCH),x86_64) wheelhouse/$(or $(ARCH),x86_64)
 
+bundle: $(VENV)/.uv ## What an Airflow such as Amazon MWAA reads from a bucket, into bundle/: dags/, plugins.zip, requirements.txt, startup.sh (settings from ENV=.env)
+	@$(VENV)/uv/bin/python dev/bundle.py bundle $(ENV)
+
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------- set-up: idempotent, silent where nothing changed
 setup: $(VENV)/.airflow $(VENV)/.spark $(VENV)/.jars $(VENV)/.classes ## Both environments, a JDK and Spark's S3 jars (the other targets do it when needed)
@@ -118,7 +128,7 @@ $(VENV)/.classes: $(VENV)/.jars
 lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade for newer versions)
 	@$(LOCK) --group airflow --group test --group infra --group typing local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
 	@$(LOCK) --group spark --group test -o requirements/spark.txt
-	@$(LOCK) --group deploy -c requirements/airflow.txt -o docker/requirements.txt
+	@$(LOCK) --no-config --group deploy -c requirements/airflow.txt -o docker/requirements.txt  # for newer Pythons too
 	@$(LOCK) --group app --group app-test --group test -c requirements/spark.txt -o requirements/app.txt
 	@$(LOCK) --group app -c requirements/app.txt -o app/requirements.txt
 	@$(LOCK) --group ray -c requirements/spark.txt -o requirements/ray.txt
@@ -126,6 +136,7 @@ lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade 
 	@$(LOCK) --group docs -o requirements/docs.txt
 	@$(LOCK) --group node -c requirements/spark.txt -o bootstrap/requirements.txt
 	@$(LOCK) --group primary -c requirements/spark.txt -o bootstrap/requirements-primary.txt
+	@sed -i.before $(FOR_ANY_PYTHON) $(LOCKS) && rm -f $(LOCKS:=.before)
 
 clean: ## Remove everything that the targets created, the environments too
-	@rm -rf $(VENV) .airflow demo-output bench-output site sbom wheelhouse .pytest_cache .ruff_cache .mypy_cache
+	@rm -rf $(VENV) .airflow demo-output bench-output site sbom wheelhouse bundle .pytest_cache .ruff_cache .mypy_cache
