@@ -77,3 +77,12 @@ def test_an_image_drops_root(file: Path) -> None:
 
     assert users
     assert users[-1] != "root"
+
+
+def test_every_setting_of_the_installation_reaches_airflow() -> None:
+    example = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    settings = set(re.findall(r"^(FRUITS_\w+)=", example, re.MULTILINE))
+    settings -= {"FRUITS_PROJECT"}  # the folders are mounted where it is not needed
+
+    for name in AIRFLOW:
+        assert settings <= SERVICES[name]["environment"].keys(), name
