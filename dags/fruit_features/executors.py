@@ -5,11 +5,14 @@ docs/cluster.md has the arithmetic.
 
 EXECUTOR_CORES = 4  # of every size: an xlarge has 4 vCPUs, a 2xlarge 8, and so on
 HEAP_MB = 2048
-# Outside the heap: a Python worker for each core, and what the JVM itself takes there.
-WORKER_MB = 250  # with the network loaded, on small images
-DECODING_MB = 200  # more while it decodes the largest image that is accepted, 50 megapixels
-JVM_MB = 1024  # metaspace, threads, network and Arrow buffers: an estimate
 OVERHEAD_MB = 3072
+# The network's pass keeps nothing in the heap and its images beside it: the same container, cut differently.
+EXTRACTION_HEAP_MB = 1024
+EXTRACTION_OVERHEAD_MB = 4096
+# What it holds: a Python worker for each core, and what the JVM itself takes.
+WORKER_MB = 250  # with the network loaded, on small images
+LARGEST_IMAGE_MB = 640  # more while it decodes the largest image that is accepted, and the next ones are read
+JVM_MB = 512  # metaspace, threads, network and Arrow buffers
 MASTER_VCORES = 1  # of the ApplicationMaster, which in client deploy mode only asks YARN for containers
 
 # What YARN counts. By default memory only: it would start as many executors as fit the memory, and share out the cores twice.
@@ -30,6 +33,10 @@ SPARK_DEFAULTS = {
     "spark.sql.execution.datasources.SQLEmrOptimizedCommitProtocol.leverageMagicCommitProtocol": "true",
     # Nodes are equal and requests to S3 time out by themselves: a second attempt would only take cores from the rest.
     "spark.speculation": "false",
+}
+EXTRACTION = {
+    "spark.executor.memory": f"{EXTRACTION_HEAP_MB}m",
+    "spark.executor.memoryOverhead": f"{EXTRACTION_OVERHEAD_MB}m",
 }
 # botocore asks the instance metadata service once, for a second: with many workers starting at once that is not enough.
 METADATA_SERVICE = {"AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5", "AWS_METADATA_SERVICE_TIMEOUT": "5"}

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fruit_features import executors
 from fruit_features.run import Plan, Run
 
 if TYPE_CHECKING:
@@ -10,8 +11,10 @@ if TYPE_CHECKING:
 KILL_AFTER_SECONDS = 60  # for a driver that does not end when it is asked to
 
 
-def spark_step(run: Run, name: str, artifacts: dict[str, str], *arguments: str) -> "StepConfigTypeDef":
-    """Return an EMR step that submits `<name>.py` with `arguments`.
+def spark_step(
+    run: Run, name: str, artifacts: dict[str, str], *arguments: str, properties: dict[str, str] | None = None
+) -> "StepConfigTypeDef":
+    """Return an EMR step that submits `<name>.py` with `arguments` and with Spark's `properties`, unless the form has others.
 
     Client deploy mode: the driver runs on the primary node, where TensorFlow is, and its output is the step's log. A failed
     step leaves the cluster as it is; the DAG's teardown ends it.
@@ -21,6 +24,9 @@ def spark_step(run: Run, name: str, artifacts: dict[str, str], *arguments: str) 
     """
     limit = ["timeout", f"--kill-after={KILL_AFTER_SECONDS}", str(round(run.settings.step_timeout_hours * 3600))]
     submit = [*limit, "spark-submit", "--deploy-mode", "client", "--py-files", artifacts["spark_jobs.zip"]]
+    for key, value in (properties or {}).items():
+        if key not in run.settings.spark_defaults:
+            submit += ["--conf", f"{key}={value}"]
     return {
         "Name": name,
         "ActionOnFailure": "CONTINUE",
@@ -60,6 +66,7 @@ def extract_features_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "S
         *("--progress", layout.progress.uri),
         *("--max-reject-share", str(run.settings.max_reject_share)),
         *("--total-images", str(plan.images)),
+        properties=executors.EXTRACTION,
     )
 
 

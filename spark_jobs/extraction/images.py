@@ -2,20 +2,27 @@
 
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError, WebPImagePlugin  # noqa: F401 - not among Pillow's first few
+from PIL import Image, UnidentifiedImageError, WebPImagePlugin  # noqa: F401 - not among Pillow's first few
 
 from spark_jobs.extraction.rejects import Reason, Rejected
 
 # 50 million pixels are more than phones and full-frame cameras usually make. The header gives the dimensions before
 # anything is decoded. The sides are bounded too, as resizing takes 36 bytes a pixel of the longer one: 50,000,000 x 1
-# took 1.8 GB. What the largest accepted images add to a worker's 250 MB, measured: JPEG 197 MB, rotated by EXIF 384,
-# progressive 335, CMYK 388; PNG 244 to 390, 30,000 x 1,666 pixels 241; GIF 244; WebP 734.
+# took 1.8 GB.
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 30_000
+# What an image may take while it is decoded, its file included, so that there is room in every worker at the same time
+# (docs/cluster.md has the figures). 50 million pixels fit but for WebP, which ends at 32 million, and progressive JPEGs of
+# four colors, at 45.
+MAX_MEMORY = 550_000_000
+_DECODED, _ONE_COLOR = 4, 1  # bytes a pixel: of every mode in Pillow, and what `_resized` adds
+# Pillow has a WebP's pixels four times at once, for animations' sake, and its file twice.
+_WEBP_BYTES_PER_PIXEL, _WEBP_FILES = 17, 2
 
 # What browsers and cameras write. Every further format would be more C code that parses untrusted bytes.
 _MAGIC = {
@@ -36,7 +43,20 @@ _UNSUPPORTED_MAGIC = {
     b"\xff\x0a": "JPEG XL",
     b"\x00\x00\x00\x0cJXL ": "JPEG XL",
 }
-_ORIENTATION = 0x0112  # EXIF tag
+# EXIF's orientations other than upright, and what makes them so.
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {5, 6, 7, 8}  # rows become columns
+_FROM_THE_END = {3, 4, 7, 8}  # the first upright row is the last of the file's rows, or of its columns
+STRIP_PIXELS = 1_000_000
 
 # Pillow warns of damaged EXIF blocks and large images without naming the file; the rejects dataset names it.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -76,12 +96,11 @@ def decode(content: bytes, size: int) -> Decoded:
     try:
         with Image.open(io.BytesIO(content), formats=(kind,)) as image:
             _check_pixels(image)
+            _check_memory(image, len(content))
             image.load()
-            upright = _upright(image)
-            if upright is not image:
-                image.close()  # its pixels are not needed twice
-            width, height = upright.size
-            pixels = np.asarray(_rgb(upright).resize((size, size)))
+            orientation = _orientation(image)
+            width, height = image.size[::-1] if orientation in _SIDEWAYS else image.size
+            pixels = np.asarray(_resized(image, orientation, size))
     except (Rejected, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -98,13 +117,63 @@ def _check_pixels(image: Image.Image) -> None:
         raise Rejected(Reason.TOO_LARGE, f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS} in all")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _check_memory(image: Image.Image, file_bytes: int) -> None:
+    per_pixel, files = _DECODED + _ONE_COLOR, 1
+    if image.format == "WEBP":
+        per_pixel, files = _WEBP_BYTES_PER_PIXEL, _WEBP_FILES
+    elif "progressive" in image.info:  # a JPEG's coefficients, two bytes each, are all there before the first pixel
+        per_pixel = _DECODED + 2 * len(image.getbands())
+    needed = image.width * image.height * per_pixel + files * file_bytes
+    if needed > MAX_MEMORY:
+        raise Rejected(
+            Reason.TOO_LARGE,
+            f"{image.width} x {image.height} pixels of {image.format} in {file_bytes} bytes take {needed // 10**6} MB of"
+            f" memory to decode; the limit is {MAX_MEMORY // 10**6}",
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 2 to 8; 1 where nothing is to be turned."""
     try:
-        if image.getexif().get(_ORIENTATION, 1) == 1:
-            return image
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        return orientation if orientation in _TURNS else 1
     except Exception:  # noqa: BLE001 - damaged EXIF in an image that decodes counts as none
-        return image
+        return 1
+
+
+def _resized(image: Image.Image, orientation: int, size: int) -> Image.Image:
+    """Return the image upright, as RGB, in `size` x `size` pixels."""
+    if image.mode == "RGB" and orientation == 1:
+        return image.resize((size, size))
+    width, height = image.size[::-1] if orientation in _SIDEWAYS else image.size
+    if width * height <= STRIP_PIXELS:
+        return _rgb(_turned(image, orientation)).resize((size, size))
+    # A large image gets no second copy of four bytes a pixel, but one color at a time. Pillow resizes each color by itself:
+    # it makes no difference to a pixel.
+    return Image.merge("RGB", [_band(image, orientation, band).resize((size, size)) for band in range(3)])
+
+
+def _band(image: Image.Image, orientation: int, band: int) -> Image.Image:
+    """Return one color of the upright image, put together from turned and converted strips."""
+    whole = Image.new("L", image.size[::-1] if orientation in _SIDEWAYS else image.size)
+    for top, strip in _upright_strips(image, orientation):
+        whole.paste(_rgb(strip).getchannel(band), (0, top))
+    return whole
+
+
+def _upright_strips(image: Image.Image, orientation: int) -> Iterator[tuple[int, Image.Image]]:
+    """Cut the upright image into strips of rows; yield the first row of each, and the strip."""
+    width, height = image.size[::-1] if orientation in _SIDEWAYS else image.size
+    step = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        first, last = (height - bottom, height - top) if orientation in _FROM_THE_END else (top, bottom)
+        box = (first, 0, last, width) if orientation in _SIDEWAYS else (0, first, width, last)
+        yield top, _turned(image.crop(box), orientation)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image if orientation == 1 else image.transpose(_TURNS[orientation])
 
 
 def _rgb(image: Image.Image) -> Image.Image:

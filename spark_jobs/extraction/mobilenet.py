@@ -2,6 +2,7 @@
 
 import io
 import json
+import platform
 import zipfile
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -143,8 +144,9 @@ class Interpreter:
         difference = float(np.abs(self.features(check_pixels()) - artifact.check_features).max())
         if not difference <= CHECK_TOLERANCE:  # NaN is no agreement either
             raise JobError(
-                f"model {self.metadata.model_id}: features of the test pattern differ by {difference:.2g} on this"
-                f" machine, more than {CHECK_TOLERANCE:g}: export the model again"
+                f"model {self.metadata.model_id}: features of the test pattern differ by {difference:.2g} on"
+                f" {platform.node()} ({platform.machine()}), more than {CHECK_TOLERANCE:g}: if every node says so, export the"
+                " model again; if one does, it computes otherwise than the others: choose another instance type"
             )
 
     def features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

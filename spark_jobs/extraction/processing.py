@@ -17,7 +17,7 @@ from spark_jobs.extraction.images import decode
 from spark_jobs.extraction.mobilenet import Interpreter, ModelArtifact, ModelMetadata
 from spark_jobs.extraction.rejects import Reason, Rejected
 
-# What a child may take beyond what it has when it starts: the largest accepted image needs 0.7 GB (see `images`).
+# What a child may take beyond what it has when it starts: the largest accepted image needs 0.6 GB (see `images`).
 MEMORY_BYTES = 2**30
 
 

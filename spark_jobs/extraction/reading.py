@@ -53,8 +53,8 @@ def read_ahead(
 ) -> Iterator[Outcome]:
     """Yield each row with its image's content, or the reason why there is none, in order.
 
-    The next batch is read by a thread while the caller works on this one: at most two batches, and one image more
-    than a batch's bytes, are in memory.
+    The next batch is read by a thread while the caller works on this one, unless it is an image of more than a batch's
+    bytes: that one is read when all before it are done. So at most two batches, or it and a batch, are in memory.
 
     Args:
         rows: consumed one batch ahead.
@@ -63,6 +63,9 @@ def read_ahead(
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
         upcoming: Future[list[Outcome]] | None = None
         for batch in batches(rows):
+            if upcoming is not None and (batch[0].size or 0) > BATCH_BYTES:
+                yield from _drained(upcoming)
+                upcoming = None
             following = ahead.submit(_read_batch, batch, read or read_many)
             if upcoming is not None:
                 yield from _drained(upcoming)

@@ -16,20 +16,27 @@ OFFERED = [
 ]
 
 
-def executors_that_fit(memory_mb: int, vcores: int) -> int:
-    """What YARN starts on a node, counting memory and vcores."""
-    return min(
-        memory_mb // (executors.HEAP_MB + executors.OVERHEAD_MB),
-        vcores // executors.EXECUTOR_CORES,
+SHAPES = {"by default": executors.SPARK_DEFAULTS, "extraction": {**executors.SPARK_DEFAULTS, **executors.EXTRACTION}}
+
+
+def container_mb(shape: dict[str, str]) -> int:
+    return sum(
+        int(shape[name].removesuffix("m")) for name in ("spark.executor.memory", "spark.executor.memoryOverhead")
     )
 
 
+def executors_that_fit(shape: dict[str, str], memory_mb: int, vcores: int) -> int:
+    """What YARN starts on a node, counting memory and vcores."""
+    return min(memory_mb // container_mb(shape), vcores // int(shape["spark.executor.cores"]))
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("instance_type", "cpus", "gib"), OFFERED)
-def test_every_vcpu_has_one_slot(instance_type: str, cpus: int, gib: int) -> None:
+def test_every_vcpu_has_one_slot(shape: dict[str, str], instance_type: str, cpus: int, gib: int) -> None:
     vcores = int(executors.yarn_site(instance_type)["yarn.nodemanager.resource.cpu-vcores"])
 
-    assert executors_that_fit(YARN_MB[gib], vcores) * executors.EXECUTOR_CORES == cpus
-    beside_the_master = executors_that_fit(YARN_MB[gib] - MASTER_MB, vcores - executors.MASTER_VCORES)
+    assert executors_that_fit(shape, YARN_MB[gib], vcores) * executors.EXECUTOR_CORES == cpus
+    beside_the_master = executors_that_fit(shape, YARN_MB[gib] - MASTER_MB, vcores - executors.MASTER_VCORES)
     assert beside_the_master * executors.EXECUTOR_CORES == cpus, "the ApplicationMaster takes no executor's place"
 
 
@@ -41,9 +48,15 @@ def test_all_executors_are_there_from_the_start(instance_type: str, cpus: int, g
         assert int(defaults[f"spark.dynamicAllocation.{name}"]) * executors.EXECUTOR_CORES == 3 * cpus
 
 
-def test_the_overhead_holds_a_worker_for_each_core_at_its_largest() -> None:
-    workers = executors.EXECUTOR_CORES * (executors.WORKER_MB + executors.DECODING_MB)
-    assert workers + executors.JVM_MB <= executors.OVERHEAD_MB
+@pytest.mark.parametrize(("instance_type", "cpus", "gib"), OFFERED)
+def test_the_overhead_holds_the_largest_image_in_every_slot_at_once(instance_type: str, cpus: int, gib: int) -> None:
+    """What the largest image takes is measured in tests/spark_jobs/extraction/test_memory.py."""
+    shape = SHAPES["extraction"]
+    slots = int(shape["spark.executor.cores"])
+    needed = slots * (executors.WORKER_MB + executors.LARGEST_IMAGE_MB) + executors.JVM_MB
+
+    assert needed <= int(shape["spark.executor.memoryOverhead"].removesuffix("m"))
+    assert cpus // slots * container_mb(shape) + MASTER_MB <= YARN_MB[gib]
 
 
 def test_aws_clients_on_the_executors_find_region_and_patience() -> None:

@@ -150,7 +150,11 @@ def test_extract_features_step(make_run: Build) -> None:
         extract_features_step(make_run(output_prefix="/a/b/", max_reject_share=0.2), ARTIFACTS, plan(images=77))
     )
 
-    assert arguments[9:] == [
+    assert arguments[8:12] == [
+        *("--conf", "spark.executor.memory=1024m"),
+        *("--conf", "spark.executor.memoryOverhead=4096m"),
+    ]
+    assert arguments[13:] == [
         *("--manifest", f"s3://fruits/a/b/runs/{RUN}/manifest/manifest.parquet"),
         *("--model", f"s3://fruits/a/b/runs/{RUN}/model.json"),
         *("--features", f"s3://fruits/a/b/features/run={RUN}"),
@@ -159,6 +163,13 @@ def test_extract_features_step(make_run: Build) -> None:
         *("--max-reject-share", "0.2"),
         *("--total-images", "77"),
     ]
+
+
+def test_the_form_decides_on_the_memory_of_extract_features(make_run: Build) -> None:
+    run = make_run(spark_defaults={"spark.executor.memoryOverhead": "6g"})
+    arguments = arguments_of(extract_features_step(run, ARTIFACTS, plan()))
+
+    assert [word for word in arguments if word.startswith("spark.")] == ["spark.executor.memory=1024m"]
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,10 @@ class Yarn:
         arguments = request["HadoopJarStep"]["Args"]
         if py_files:
             arguments[arguments.index("--py-files") + 1] += f",{py_files}"
-        arguments[1:1] = [word for name, value in (conf or {}).items() for word in ("--conf", f"{name}={value}")]
+        first = arguments.index("spark-submit") + 1
+        arguments[first:first] = [
+            word for name, value in (conf or {}).items() for word in ("--conf", f"{name}={value}")
+        ]
         (step_id,) = self.emr.add_job_flow_steps(JobFlowId=self.cluster, Steps=[request])["StepIds"]
         return Step(self, step_id)
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import platform
+import re
 import zipfile
 from pathlib import Path
 
@@ -80,5 +82,6 @@ def test_an_interpreter_that_computes_something_else_is_refused(model_pointer: P
     flatbuffer = model.content[: model.content.index(b"PK\x03\x04identity.json"[:4])]
     other = ModelArtifact.pack(flatbuffer, model.metadata, model.check_features + np.float32(0.001))
 
-    with pytest.raises(JobError, match=r"features of the test pattern differ by 0\.001"):
+    node = rf"{re.escape(platform.node())} \({platform.machine()}\)"
+    with pytest.raises(JobError, match=rf"features of the test pattern differ by 0\.001 on {node}, more than 0\.0001"):
         Interpreter(other)

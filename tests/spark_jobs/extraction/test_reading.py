@@ -60,6 +60,23 @@ def test_order_is_kept_and_at_most_one_batch_is_read_ahead() -> None:
     assert len(threads_reading_ahead) == 1
 
 
+def test_an_image_of_more_than_a_batch_is_read_when_all_before_it_are_done() -> None:
+    large = reading.BATCH_BYTES + 1
+    read_sizes: list[int | None] = []
+
+    def read(batch: Sequence[ManifestRow]) -> list[Content]:
+        read_sizes.extend(row.size for row in batch)
+        return [b"x"] * len(batch)
+
+    seen = [(row.size, list(read_sizes)) for row, _ in read_ahead(of_size(1, large, large, 2, 3), read)]
+    small, first, second, *_ = seen
+
+    assert small == (1, [1])
+    assert first == (large, [1, large])
+    assert second[1] in ([1, large, large], [1, large, large, 2, 3])  # a batch of small ones is read meanwhile
+    assert [size for size, _ in seen] == [1, large, large, 2, 3]
+
+
 def test_a_slow_consumer_holds_two_batches_at_most() -> None:
     started: list[int] = []
 
