@@ -65,6 +65,12 @@ def check_dataset(uri: str, schema: pa.Schema, name: str) -> list[str]:
     return files
 
 
+def count_rows(files: Sequence[str]) -> int:
+    """Return how many rows these Parquet files have, by their footers."""
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        return sum(footer.num_rows for footer in pool.map(read_footer, files))
+
+
 def feature_files(uri: str) -> list[str]:
     """Return what to read at `uri` to get the features that count.
 

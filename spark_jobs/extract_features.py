@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from spark_jobs import uris
 from spark_jobs.arguments import share_or_zero
+from spark_jobs.arrow import leave_pandas_out
 from spark_jobs.datasets import check_dataset
 from spark_jobs.extraction.chunks import Chunk, cut_manifest
 from spark_jobs.extraction.driver import SETTINGS, run_extraction
@@ -39,6 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def prepare(model: str, manifest: str) -> tuple[ModelArtifact, list[Chunk]]:
     """Read the network, and cut the manifest into chunks."""
+    leave_pandas_out()
     artifact = read_artifact(model)
     files = check_dataset(manifest, MANIFEST, "manifest")
     return artifact, cut_manifest(files, artifact.metadata.model_id)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pyspark import Accumulator, Broadcast, TaskContext
 
 from spark_jobs import schemas, uris
+from spark_jobs.arrow import leave_pandas_out
 from spark_jobs.extraction.chunks import Chunk, read_chunk
 from spark_jobs.extraction.feature_file import Reject, encode
 from spark_jobs.extraction.mobilenet import Interpreter, ModelArtifact
@@ -97,6 +98,7 @@ def worker_interpreter(artifact: ModelArtifact) -> Interpreter:
     """Return this process's interpreter of `artifact`, built on the first call."""
     global _interpreter  # noqa: PLW0603 - see above
     if _interpreter is None or _interpreter.metadata != artifact.metadata:
+        leave_pandas_out()
         _interpreter = Interpreter(artifact)
     return _interpreter
 
