@@ -7,6 +7,7 @@ and uploads start it too, if the installation says so (`docs/schedule.md`).
 | task | what it does |
 |---|---|
 | `find_new_images` | lists S3, writes `runs/<run>/inventory` and `runs/<run>/manifest` |
+| `approve_cost` | waits for a person's yes where the estimate is above `approval_above_usd`; otherwise skipped |
 | `deploy_artifacts` | uploads the Spark jobs and the bootstrap script, each under the hash of its content |
 | `emr_requests` | builds the requests to EMR: what to look at first when a cluster is not as expected |
 | `create_cluster`, `wait_for_cluster` | an EMR cluster for this run |
@@ -36,6 +37,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk import TaskGroup, TriggerRule, chain, dag, task
 
+from approval import OptionalApprovalOperator
 from emr_hook import IdempotentEmrHook
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
@@ -48,7 +50,7 @@ from fruit_features.settings import PARAMS
 
 
 @task.short_circuit
-def find_new_images(params: dict[str, Any], run_id: str) -> dict[str, Any] | None:
+def find_new_images(params: dict[str, Any], run_id: str, ti: Any) -> dict[str, Any] | None:
     """List S3, write inventory and manifest; stop the run here if there is nothing to do."""
     from fruit_features import inventory  # importing Arrow would slow down every parse of this file
 
@@ -58,10 +60,11 @@ def find_new_images(params: dict[str, Any], run_id: str) -> dict[str, Any] | Non
     if not plan.needs_cluster:
         return None
     hook.log.info(budget.check_budget(run, plan))
+    ti.xcom_push(key="approval", value=budget.approval_request(run, plan))
     return plan.model_dump()
 
 
-@task
+@task(trigger_rule=TriggerRule.NONE_FAILED)  # approve_cost is skipped where there is nothing to approve
 def deploy_artifacts(params: dict[str, Any], run_id: str) -> dict[str, str]:
     """Upload what has changed; return the s3:// URI of each file by its name."""
     run = Run.from_params(params, run_id)
@@ -116,9 +119,10 @@ def fruit_features() -> None:
     """Wire the tasks: prepare, a cluster, three steps on it, results."""
     with TaskGroup("prepare", prefix_group_id=False):
         plan = find_new_images()
+        approve_cost = OptionalApprovalOperator(task_id="approve_cost", **config.APPROVAL)
         uris = deploy_artifacts()
         asked = emr_requests(plan, uris)
-        chain(plan, uris)  # nothing new must cost nothing
+        chain(plan, approve_cost, uris)  # nothing new must cost nothing
 
     with TaskGroup("cluster", prefix_group_id=False):
         create_cluster = EmrCreateClusterOperator(task_id="create_cluster", job_flow_overrides=asked["create_cluster"])

@@ -18,7 +18,7 @@ PAGE = PROJECT / "docs/configuration.md"
 HEAD = """\
 # Configuration
 
-<!-- Written by dev/configuration_page.py from dags/fruit_features/settings.py and .env.example: edit those, then `make docs`. -->
+<!-- Written by dev/configuration_page.py from dags/fruit_features/*settings.py and .env.example: edit those, then `make docs`. -->
 
 ## Params of a run
 

@@ -4,13 +4,15 @@ Instances and EMR's fee only: disks (about 4 % more), requests to S3 and transfe
 """
 
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_features.executors import vcpus
-from fruit_features.prices import PRICES_DATE, cluster_price
+from fruit_features.cluster_settings import ClusterSettings
+from fruit_features.instance_types import vcpus
+from fruit_features.prices import PRICES_DATE, price, spot_share
 from fruit_features.run import Plan, Run
 
 # Of a run without images: the cluster's start and end, and the start of three steps. An estimate.
@@ -21,26 +23,57 @@ IMAGES_PER_VCPU_SECOND = 50
 REDUCED_PER_VCPU_SECOND = 1000
 
 
-def nodes(run: Run) -> dict[str, int]:
-    """Return how many instances of each type the run's cluster has."""
-    settings = run.settings
-    return dict(
-        Counter([settings.primary_instance_type] + [settings.core_instance_type] * settings.core_instance_count)
-    )
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will cost, as a number, None where a price is unknown, and in words."""
+
+    usd: float | None
+    words: str
+
+
+def nodes(settings: ClusterSettings) -> str:
+    """Return what the cluster is made of, in words."""
+    if not settings.has_fleets:
+        types = [settings.primary_instance_type] + [settings.core_instance_type] * settings.core_instance_count
+        return " + ".join(f"{count} x {each}" for each, count in Counter(types).items())
+    workers = " or ".join(settings.worker_types)
+    spot = f" + {settings.task_instance_count} on Spot" if settings.task_instance_count else ""
+    return f"1 x {settings.primary_instance_type} + ({settings.core_instance_count}{spot}) x {workers}"
 
 
 def hourly_price(run: Run) -> float | None:
-    """Return USD per hour of the run's cluster; None if a price is unknown, or `job_flow_overrides` chooses the instances."""
-    if {"InstanceGroups", "InstanceFleets"} & run.settings.job_flow_overrides.get("Instances", {}).keys():
+    """Return USD per hour of the run's cluster, at most: of a fleet's types the dearest counts.
+
+    None if a price is unknown, or `job_flow_overrides` chooses the instances.
+    """
+    settings = run.settings
+    if {"InstanceGroups", "InstanceFleets"} & settings.job_flow_overrides.get("Instances", {}).keys():
         return None
-    return cluster_price(run.settings.region, nodes(run))
+    primary = price(settings.region, settings.primary_instance_type)
+    unit = vcpus(settings.smallest_worker)
+    workers = [(price(settings.region, each), vcpus(each) // unit) for each in settings.worker_types]
+    known = [each / weight for each, weight in workers if each is not None]
+    if primary is None or len(known) < len(workers):
+        return None
+    return primary + max(known) * (settings.core_instance_count + spot_share() * settings.task_instance_count)
 
 
 def estimated_time(run: Run, plan: Plan) -> timedelta:
     """Return how long the run's cluster will live."""
-    cores = vcpus(run.settings.core_instance_type) * run.settings.core_instance_count
+    cores = vcpus(run.settings.smallest_worker) * run.settings.worker_count
     seconds = plan.new / (IMAGES_PER_VCPU_SECOND * cores) + plan.images / (REDUCED_PER_VCPU_SECOND * cores)
     return FIXED + timedelta(seconds=seconds)
+
+
+def estimate(run: Run, plan: Plan) -> Estimate:
+    """Return what the run will cost."""
+    hours = estimated_time(run, plan) / timedelta(hours=1)
+    hourly = hourly_price(run)
+    cluster = nodes(run.settings)
+    if hourly is None:
+        return Estimate(None, f"{hours:.1f} h of {cluster}; no price known in {run.settings.region}")
+    cost = hours * hourly
+    return Estimate(cost, f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour, prices of {PRICES_DATE})")
 
 
 def check_budget(run: Run, plan: Plan) -> str:
@@ -49,25 +82,29 @@ def check_budget(run: Run, plan: Plan) -> str:
     Raises:
         AirflowFailException: the estimate exceeds `max_cost_usd`, or there is a limit but no price.
     """
-    limit = run.settings.max_cost_usd
-    hours = estimated_time(run, plan) / timedelta(hours=1)
-    hourly = hourly_price(run)
-    cluster = " + ".join(f"{count} x {instance_type}" for instance_type, count in nodes(run).items())
-    if hourly is None:
-        if limit is not None:
-            raise AirflowFailException(
-                f"max_cost_usd is {limit:g}, but no price is known for {cluster} in {run.settings.region}: set FRUITS_PRICES "
-                "(.env.example), or leave max_cost_usd empty"
-            )
-        return f"estimate: {hours:.1f} h of {cluster}; no price known in {run.settings.region}"
-    cost = hours * hourly
-    estimate = f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour, prices of {PRICES_DATE})"
-    if limit is not None and cost > limit:
+    limit, expected = run.settings.max_cost_usd, estimate(run, plan)
+    if limit is not None and expected.usd is None:
         raise AirflowFailException(
-            f"this run would cost about {estimate}, more than max_cost_usd = {limit:g}: raise the limit, or upload fewer of the "
-            f"{plan.new} new images at a time"
+            f"max_cost_usd is {limit:g}, but no price is known for {nodes(run.settings)} in {run.settings.region}: set "
+            "FRUITS_PRICES (.env.example), or leave max_cost_usd empty"
         )
-    return f"estimate: {estimate}"
+    if limit is not None and expected.usd is not None and expected.usd > limit:
+        raise AirflowFailException(
+            f"this run would cost about {expected.words}, more than max_cost_usd = {limit:g}: raise the limit, or upload fewer "
+            f"of the {plan.new} new images at a time"
+        )
+    return f"estimate: {expected.words}"
+
+
+def approval_request(run: Run, plan: Plan) -> str | None:
+    """Return what a person is asked before the cluster is created; None where nobody needs to be."""
+    limit, expected = run.settings.approval_above_usd, estimate(run, plan)
+    if limit is None or (expected.usd is not None and expected.usd <= limit):
+        return None
+    return (
+        f"{plan.new} new images of {plan.images}: about {expected.words}. Asked because more than approval_above_usd = "
+        f"{limit:g}, or unknown."
+    )
 
 
 def figures(run: Run, cluster: dict[str, Any], now: datetime) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, cast
 
-from fruit_features import executors, overrides, tags
+from fruit_features import executors, fleets, overrides, tags
 from fruit_features.config import DEPLOYMENT, NODE_PYTHON
 from fruit_features.run import Run
 
@@ -50,6 +50,8 @@ def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTyp
         "AutoTerminationPolicy": {"IdleTimeout": settings.idle_timeout_minutes * 60},
         "Tags": tags.cluster_tags(run.run_id, DEPLOYMENT),
     }
+    if settings.max_nodes:
+        request["ManagedScalingPolicy"] = fleets.managed_scaling(settings)
     if settings.security_configuration:
         request["SecurityConfiguration"] = settings.security_configuration
     return cast("RunJobFlowInputTypeDef", overrides.merge(request, settings.job_flow_overrides))
@@ -57,17 +59,19 @@ def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTyp
 
 def _instances(run: Run) -> "JobFlowInstancesConfigTypeDef":
     settings = run.settings
-    instances: JobFlowInstancesConfigTypeDef = {
-        "InstanceGroups": [
+    instances: JobFlowInstancesConfigTypeDef = {"KeepJobFlowAliveWhenNoSteps": True, "TerminationProtected": False}
+    if settings.has_fleets:
+        instances["InstanceFleets"] = fleets.instance_fleets(settings)
+    else:
+        instances["InstanceGroups"] = [
             _instance_group("Primary", "MASTER", settings.primary_instance_type, 1),
             _instance_group("Core", "CORE", settings.core_instance_type, settings.core_instance_count),
-        ],
-        "KeepJobFlowAliveWhenNoSteps": True,
-        "TerminationProtected": False,
-    }
+        ]
     if settings.ec2_key_name:
         instances["Ec2KeyName"] = settings.ec2_key_name
-    if settings.ec2_subnet_id:
+    if settings.ec2_subnet_id and settings.has_fleets:
+        instances["Ec2SubnetIds"] = [settings.ec2_subnet_id]
+    elif settings.ec2_subnet_id:
         instances["Ec2SubnetId"] = settings.ec2_subnet_id
     return instances
 
@@ -86,7 +90,7 @@ def _instance_group(
 
 def _configurations(run: Run) -> "list[ConfigurationUnionTypeDef]":
     settings = run.settings
-    defaults = executors.spark_defaults(settings.core_instance_type, settings.core_instance_count, settings.region)
+    defaults = executors.spark_defaults(settings.smallest_worker, settings.worker_count, settings.region)
     environment = {
         "PYSPARK_PYTHON": NODE_PYTHON,
         "PYSPARK_DRIVER_PYTHON": NODE_PYTHON,
@@ -100,7 +104,7 @@ def _configurations(run: Run) -> "list[ConfigurationUnionTypeDef]":
             "Configurations": [{"Classification": "export", "Properties": environment}],
         },
         {"Classification": "capacity-scheduler", "Properties": executors.CAPACITY_SCHEDULER},
-        {"Classification": "yarn-site", "Properties": executors.yarn_site(settings.core_instance_type)},
+        {"Classification": "yarn-site", "Properties": executors.yarn_site(settings.smallest_worker)},
     ]
 
 

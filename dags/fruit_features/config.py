@@ -22,9 +22,13 @@ JANITOR_ENDS = os.environ.get("FRUITS_JANITOR_ENDS", "").lower() == "true"
 POLL_SECONDS = max(1.0, float(os.environ.get("FRUITS_POLL_SECONDS") or 30))
 SCHEDULE = os.environ.get("FRUITS_SCHEDULE") or None
 QUEUE_URL = os.environ.get("FRUITS_QUEUE_URL") or None
+DEFAULT_APPROVAL_ABOVE_USD = (
+    float(os.environ["FRUITS_APPROVAL_ABOVE_USD"]) if os.environ.get("FRUITS_APPROVAL_ABOVE_USD") else None
+)
 HTTPS_PROXY = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")  # boto3 finds it itself, Arrow does not
 
 # ------------------------------------------------------------------ limits
+APPROVAL_TIMEOUT = timedelta(hours=24)  # the next run waits as long
 CLUSTER_TIMEOUT = timedelta(minutes=40)  # EMR takes 5 to 10 minutes, installing the packages 2 more
 OUTPUTS_TIMEOUT = timedelta(minutes=10)  # S3 lists an object as soon as it is written
 TERMINATION_TIMEOUT = timedelta(minutes=20)
@@ -38,6 +42,13 @@ TASK_DEFAULTS = {
     "poke_interval": POLL_SECONDS,
     "poll_interval": POLL_SECONDS,
     "waiter_delay": POLL_SECONDS,
+}
+# The question of `approve_cost`, which find_new_images leaves where there is one. To ask again would not help.
+APPROVAL = {
+    "subject": "Fruit features: may this run cost that much?",
+    "body": "{{ ti.xcom_pull(task_ids='find_new_images', key='approval') or '' }}",
+    "response_timeout": APPROVAL_TIMEOUT,
+    "retries": 0,
 }
 # A cluster with a hung Spark application is never idle, so that only the teardown ends it: its retries must outlast an outage
 # of AWS's API.

@@ -3,6 +3,8 @@
 docs/cluster.md has the arithmetic.
 """
 
+from fruit_features.instance_types import vcpus
+
 EXECUTOR_CORES = 4  # of every size: an xlarge has 4 vCPUs, a 2xlarge 8, and so on
 HEAP_MB = 2048
 OVERHEAD_MB = 3072
@@ -42,20 +44,20 @@ EXTRACTION = {
 METADATA_SERVICE = {"AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5", "AWS_METADATA_SERVICE_TIMEOUT": "5"}
 
 
-def vcpus(instance_type: str) -> int:
-    """Return the vCPUs of an instance type of size xlarge or larger: `m5.xlarge` has 4, `c7g.2xlarge` 8."""
-    size = instance_type.rpartition(".")[2]
-    return 4 * int(size.removesuffix("xlarge") or 1)
-
-
 def node_environment(region: str) -> dict[str, str]:
     """Return what AWS clients on the nodes find in their environment: EMR's nodes name no region themselves."""
     return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **METADATA_SERVICE}
 
 
-def spark_defaults(core_instance_type: str, core_instance_count: int, region: str) -> dict[str, str]:
-    """Return the classification `spark-defaults`: an executor for every four cores, all of them from the start."""
-    executors = str(core_instance_count * vcpus(core_instance_type) // EXECUTOR_CORES)
+def spark_defaults(instance_type: str, count: int, region: str) -> dict[str, str]:
+    """Return the classification `spark-defaults`: an executor for every four cores, all of them from the start.
+
+    Args:
+        instance_type: of core and task nodes; of a fleet, its smallest.
+        count: of such nodes.
+        region: of AWS.
+    """
+    executors = str(count * vcpus(instance_type) // EXECUTOR_CORES)
     return {
         **SPARK_DEFAULTS,
         # EMR starts with none, adds them as tasks queue up, and takes back what is idle for a minute.
@@ -65,9 +67,9 @@ def spark_defaults(core_instance_type: str, core_instance_count: int, region: st
     }
 
 
-def yarn_site(core_instance_type: str) -> dict[str, str]:
+def yarn_site(instance_type: str) -> dict[str, str]:
     """Return the classification `yarn-site`: a vcore for each vCPU and one more for the ApplicationMaster.
 
     It takes a vcore and next to no time: without that vcore the node on which it lies would have no room for its last executor.
     """
-    return {"yarn.nodemanager.resource.cpu-vcores": str(vcpus(core_instance_type) + MASTER_VCORES)}
+    return {"yarn.nodemanager.resource.cpu-vcores": str(vcpus(instance_type) + MASTER_VCORES)}

@@ -23,15 +23,15 @@ def price(region: str, instance_type: str) -> float | None:
     return own.get(region, {}).get(instance_type, PRICES.get(region, {}).get(instance_type))
 
 
-def cluster_price(region: str, nodes: dict[str, int]) -> float | None:
-    """Return USD per hour of a cluster; None if the price of one of its types is unknown.
+def spot_share() -> float:
+    """Return what Spot costs of On-Demand, as the installation expects: 1, all of it, where it says nothing.
 
-    Args:
-        region: of AWS.
-        nodes: how many there are of each instance type.
+    Spot prices change by the hour, and EMR's fee is the same: only On-Demand is a limit that holds.
+
+    Raises:
+        ValueError: FRUITS_SPOT_SHARE is no number from 0 to 1.
     """
-    prices = {instance_type: price(region, instance_type) for instance_type in nodes}
-    known = {instance_type: each for instance_type, each in prices.items() if each is not None}
-    if known.keys() != nodes.keys():
-        return None
-    return sum(each * nodes[instance_type] for instance_type, each in known.items())
+    share = float(os.environ.get("FRUITS_SPOT_SHARE") or 1)
+    if not 0 <= share <= 1:
+        raise ValueError(f"FRUITS_SPOT_SHARE is {share:g}: it is the share of the On-Demand price, from 0 to 1")
+    return share

@@ -423,6 +423,49 @@ def test_instance_fleets(cluster_api: Emr) -> None:
     assert error(raised)[0] == "InvalidRequestException"
 
 
+def fleet(role: str, **fields: Any) -> dict[str, Any]:
+    return {"InstanceFleetType": role, "TargetOnDemandCapacity": 1, **fields}
+
+
+def spot(**fields: Any) -> dict[str, Any]:
+    specification = {"TimeoutDurationMinutes": 10, "TimeoutAction": "SWITCH_TO_ON_DEMAND", **fields}
+    return {"LaunchSpecifications": {"SpotSpecification": specification}}
+
+
+def create_of_fleets(cluster_api: Emr, *fleets: dict[str, Any]) -> str:
+    return cluster_api.create(Instances={"InstanceGroups": [], "InstanceFleets": [*fleets]})
+
+
+TYPES = [{"InstanceType": f"m{number}.xlarge"} for number in range(31)]
+
+
+@pytest.mark.parametrize(
+    ("core", "message"),
+    [
+        ({"TargetOnDemandCapacity": 0}, "should be greater than 0"),
+        ({"InstanceTypeConfigs": TYPES[:6]}, "6 instance types, more than 5"),
+        ({"InstanceTypeConfigs": TYPES, **spot(AllocationStrategy="diversified")}, "31 instance types, more than 30"),
+        ({"InstanceTypeConfigs": TYPES[:1] * 2}, "twice"),
+        ({"InstanceTypeConfigs": [TYPES[0] | {"WeightedCapacity": 0}]}, "WeightedCapacity"),
+        (spot(TimeoutDurationMinutes=4), "TimeoutDurationMinutes must be from 5 to 1440"),
+        (spot(TimeoutAction="WAIT"), "TimeoutAction must be SWITCH_TO_ON_DEMAND or TERMINATE_CLUSTER"),
+        (spot(AllocationStrategy="cheapest"), "Unknown AllocationStrategy"),
+    ],
+)
+def test_fleets_that_make_no_cluster(cluster_api: Emr, core: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClientError, match=message):
+        create_of_fleets(cluster_api, fleet("MASTER"), fleet("CORE", **core))
+
+
+def test_a_fleet_of_many_types_needs_an_allocation_strategy(cluster_api: Emr) -> None:
+    task = fleet("TASK", InstanceTypeConfigs=TYPES[:30], **spot(AllocationStrategy="price-capacity-optimized"))
+    cluster = create_of_fleets(cluster_api, fleet("MASTER"), fleet("CORE"), task)
+    with pytest.raises(ClientError, match="one instance fleet of"):
+        cluster_api.client.add_instance_fleet(ClusterId=cluster, InstanceFleet=task)
+    with pytest.raises(ClientError, match="one instance fleet of"):
+        create_of_fleets(cluster_api, fleet("MASTER"), fleet("CORE"), fleet("CORE"))
+
+
 @pytest.mark.parametrize(
     ("instances", "message"),
     [

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_features import prices
-from fruit_features.budget import check_budget, figures
+from fruit_features.budget import FIXED, approval_request, check_budget, estimated_time, figures, hourly_price
 from fruit_features.run import Plan, Run
 
 Build = Callable[..., Run]
@@ -48,7 +47,41 @@ def test_an_unknown_price_is_never_guessed(make_run: Build) -> None:
 
 def test_an_installation_can_name_its_own_prices(make_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRUITS_PRICES", '{"eu-west-3": {"m7a.xlarge": 0.5}}')
-    assert prices.cluster_price("eu-west-3", {"m5.xlarge": 1, "m7a.xlarge": 2}) == pytest.approx(1.272)
+    assert hourly_price(make_run(core_instance_type="m7a.xlarge")) == pytest.approx(1.272)
+
+
+def test_the_dearest_type_of_a_fleet_counts_and_spot_as_on_demand(
+    make_run: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUITS_PRICES", '{"eu-west-3": {"m5a.xlarge": 0.25, "m5.2xlarge": 0.6}}')
+    fleet = make_run(fleet_instance_types=["m5a.xlarge", "m5.xlarge", "m5.2xlarge"], task_instance_count=4)
+
+    assert hourly_price(fleet) == pytest.approx(0.272 + 6 * 0.3), "half a 2xlarge is the dearest of one xlarge"
+    assert "1 x m5.xlarge + (2 + 4 on Spot) x m5a.xlarge or m5.xlarge or m5.2xlarge at $2.072" in check_budget(
+        fleet, plan(0)
+    )
+    monkeypatch.setenv("FRUITS_SPOT_SHARE", "0.5")
+    assert hourly_price(fleet) == pytest.approx(0.272 + 4 * 0.3)
+    assert hourly_price(make_run(fleet_instance_types=["m5.xlarge", "m7a.xlarge"])) is None, "one price is unknown"
+
+
+def test_task_nodes_share_the_work(make_run: Build) -> None:
+    images = plan(1_000_000)
+    with_four_nodes = estimated_time(make_run(task_instance_count=2), images)
+    assert with_four_nodes - FIXED == (estimated_time(make_run(), images) - FIXED) / 2
+
+
+@pytest.mark.parametrize(("limit", "asked"), [(None, False), (0.9, False), (0.5, True), (0, True)])
+def test_a_person_is_asked_above_the_limit_only(make_run: Build, limit: float | None, *, asked: bool) -> None:
+    question = approval_request(make_run(approval_above_usd=limit), plan(1_000_000))
+    assert bool(question) == asked
+    assert question is None or question.startswith("1000000 new images of 1000000: about $0.80 (1.0 h of 3 x m5.xlarge")
+
+
+def test_a_person_is_asked_where_no_price_is_known(make_run: Build) -> None:
+    question = approval_request(make_run(approval_above_usd=100, core_instance_type="m7a.xlarge"), plan(1))
+    assert question
+    assert "no price known in eu-west-3" in question
 
 
 def test_the_cost_of_a_cluster_is_its_life_times_its_price(make_run: Build) -> None:

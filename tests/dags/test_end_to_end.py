@@ -26,6 +26,7 @@ from tests.infra.stack import Stack, deploy, justified, label, recorded_calls
 
 BUCKET = "orchard"
 VARIETIES = ("Apple Pink Lady", "Cherry Wax Yellow")
+FLEETS = {"fleet_instance_types": ["m5.xlarge", "m5a.xlarge", "m6i.2xlarge"], "task_instance_count": 3, "max_nodes": 8}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -188,7 +189,9 @@ def test_a_failed_step_fails_the_run_ends_the_cluster_and_publishes_nothing(pipe
     assert pipeline.latest() == before
 
 
-def test_only_new_images_are_extracted_and_bad_ones_reported(pipeline: Pipeline, first: Run, tmp_path: Path) -> None:
+def test_a_run_on_fleets_extracts_only_new_images_and_reports_bad_ones(
+    pipeline: Pipeline, first: Run, tmp_path: Path
+) -> None:
     drawn = tmp_path / "drawn"
     write_images(drawn, 1)
     bad = write_bad_images(drawn)
@@ -197,7 +200,7 @@ def test_only_new_images_are_extracted_and_bad_ones_reported(pipeline: Pipeline,
         pipeline.upload(file, f"{file.parent.name}/new {file.name}")
     before = len(pipeline.photographs)
 
-    second = pipeline.run(max_reject_share=0.6 if not pipeline.real else 0.05)
+    second = pipeline.run(max_reject_share=0.6 if not pipeline.real else 0.05, **FLEETS)
 
     assert second.exit_code == 0, "\n".join(second.errors())
     latest = pipeline.latest()
@@ -221,6 +224,12 @@ def test_only_new_images_are_extracted_and_bad_ones_reported(pipeline: Pipeline,
     assert len(pca) == latest["features"]
     assert {len(row["features_pca"]) for row in pca} == {latest["components"]}
     assert set(pipeline.clusters()) == {"TERMINATED"}
+    cluster = pipeline.emr.list_clusters()["Clusters"][0]["Id"]
+    assert pipeline.emr.describe_cluster(ClusterId=cluster)["Cluster"]["InstanceCollectionType"] == "INSTANCE_FLEET"
+    task_nodes = pipeline.emr.list_instances(ClusterId=cluster, InstanceFleetType="TASK")["Instances"]
+    assert [(node["InstanceType"], node["Market"]) for node in task_nodes] == [("m5.xlarge", "SPOT")] * 3
+    scaling = pipeline.emr.get_managed_scaling_policy(ClusterId=cluster)["ManagedScalingPolicy"]
+    assert scaling["ComputeLimits"]["MaximumCapacityUnits"] == 8
     shutil.rmtree(drawn)
 
 

@@ -34,6 +34,7 @@ def test_exactly_these_dags_are_found_without_import_errors(bag: DagBag) -> None
 def test_it_has_exactly_these_tasks(dag: DAG) -> None:
     assert dag.task_ids == [
         "find_new_images",
+        "approve_cost",
         "deploy_artifacts",
         "emr_requests",
         "create_cluster",

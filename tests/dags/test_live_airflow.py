@@ -57,6 +57,15 @@ class Airflow:
         else:
             self.request("PATCH", run, {"state": "failed"})
 
+    def answer(self, run_id: str, option: str) -> None:
+        """Wait until the run asks whether it may cost what it will, and answer, as a person does under Required Actions."""
+        deadline = time.monotonic() + 120
+        while (state := self.tasks(run_id)["approve_cost"]["state"]) != "awaiting_input":
+            assert time.monotonic() < deadline, f"approve_cost is {state}"
+            time.sleep(0.5)
+        task = f"/api/v2/dags/fruit_features/dagRuns/{run_id}/taskInstances/approve_cost/-1"
+        self.request("PATCH", f"{task}/hitlDetails", {"chosen_options": [option], "params_input": {}})
+
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
         found = self.request("GET", f"/api/v2/dags/fruit_features/dagRuns/{run_id}/taskInstances")
         return {task["task_id"]: task for task in found["task_instances"]}
@@ -161,6 +170,7 @@ def run_id(airflow: Airflow) -> str:
 
 def test_a_run_with_the_defaults_succeeds(airflow: Airflow, run_id: str) -> None:
     states = {task_id: task["state"] for task_id, task in airflow.tasks(run_id).items()}
+    assert states.pop("approve_cost") == "skipped", "nobody needs to be asked"
     assert set(states.values()) == {"success"}
     assert airflow.clusters() == [("TERMINATED", ["reduce_dimensions", "extract_features", "export_model"])]
 
@@ -182,13 +192,25 @@ def test_no_cluster_is_paid_for_without_a_step_to_do(airflow: Airflow, run_id: s
     assert airflow.clusters() == before
 
 
-def test_a_model_that_is_there_is_not_exported_again(airflow: Airflow, run_id: str) -> None:
+def test_an_approved_run_goes_on_and_a_model_that_is_there_is_not_exported_again(airflow: Airflow, run_id: str) -> None:
     before = len(airflow.clusters())
-    second = airflow.trigger(variance=0.7)
+    second = airflow.trigger(variance=0.7, approval_above_usd=0.01)
+    airflow.answer(second, "Approve")
 
     assert airflow.wait(second) == "success", airflow.tasks(second)
     assert airflow.tasks(second)["export_model"]["state"] == "skipped"
     assert airflow.clusters()[before:] == [("TERMINATED", ["reduce_dimensions", "extract_features"])]
+
+
+def test_a_rejected_run_has_no_cluster_and_is_not_shown_as_a_success(airflow: Airflow, run_id: str) -> None:
+    before = airflow.clusters()
+    rejected = airflow.trigger(variance=0.65, approval_above_usd=0.01)
+    airflow.answer(rejected, "Reject")
+
+    assert airflow.wait(rejected) == "failed"
+    states = {task_id: task["state"] for task_id, task in airflow.tasks(rejected).items()}
+    assert (states["approve_cost"], states["create_cluster"]) == ("failed", "upstream_failed")
+    assert airflow.clusters() == before
 
 
 def test_an_unknown_param_costs_nothing(airflow: Airflow) -> None:

@@ -20,14 +20,23 @@ class StepFaults:
         cluster: what a rule may call the cluster.
         step: the step.
         yarn: where the step's containers run; None in local mode, where there are none.
+        interrupt_spot: takes a Spot Instance from the cluster; returns whether there was one.
     """
 
-    def __init__(self, faults: Faults, cluster: tuple[str, ...], step: Step, yarn: Yarn | None = None) -> None:
+    def __init__(
+        self,
+        faults: Faults,
+        cluster: tuple[str, ...],
+        step: Step,
+        yarn: Yarn | None = None,
+        interrupt_spot: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._yarn = yarn
         self._kills: dict[str, Callable[[int], bool]] = {"worker-kill": self._kill_python_worker}
         if yarn:
             self._kills |= {
                 "kill-node": lambda _: yarn.kill_node(),
+                "spot-interruption": lambda _: interrupt_spot(),
                 "kill-executor": lambda _: yarn.kill_executor(),
                 "kill-application-master": lambda _: yarn.kill_application_master(),
             }

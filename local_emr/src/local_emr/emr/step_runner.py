@@ -84,11 +84,23 @@ class StepRunner:
             step,
             node,
             log_uri=self._cluster.log_uri,
-            faults=StepFaults(context.faults, self._cluster.names, step, node.yarn),
+            faults=StepFaults(context.faults, self._cluster.names, step, node.yarn, lambda: self._interrupt_spot(node)),
             reaper=context.reaper,
             s3=context.s3,
             kill_grace=context.timing.kill_grace,
         )
+
+    def _interrupt_spot(self, node: Node) -> bool:
+        """Take a Spot Instance away, with its node of YARN and all that runs there; the cluster replaces it as it does on EMR."""
+        with self._cluster.lock:
+            workers = [instance for instance in self._cluster.instances if instance.role != "MASTER"]
+            for number, instance in enumerate(workers):
+                at_work = instance.market == "SPOT" and instance.state == "RUNNING"
+                if at_work and node.yarn and node.yarn.kill_node([number]):
+                    message = f"Instance {instance.ec2_id} was terminated by Amazon EC2: Spot Instance interruption."
+                    instance.terminate({"Code": "INSTANCE_FAILURE", "Message": message})
+                    return True
+        return False
 
     def _run(self, step: Step, process: StepProcess) -> None:
         try:

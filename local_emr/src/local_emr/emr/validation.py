@@ -6,7 +6,7 @@ Each check raises the error of the API. Limits are from the API reference of eac
 from collections.abc import Collection
 from typing import Any
 
-from local_emr.emr import auto_scaling, primary_nodes, releases
+from local_emr.emr import auto_scaling, instance_fleets, primary_nodes, releases
 from local_emr.emr.errors import EmrError, InvalidRequestError, NotEmulatedError, ValidationError
 
 MAX_ACTIVE_STEPS = 256
@@ -29,6 +29,7 @@ def check_job_flow(request: dict[str, Any]) -> None:
     if len(ways) > 1:
         raise ValidationError(f"Please specify only one of {' and '.join(ways)}.")
     primary_nodes.check(instances, request["ReleaseLabel"])
+    instance_fleets.check_fleets(instances.get("InstanceFleets") or [])
     for group in instances.get("InstanceGroups") or []:
         check_instance_group(group)
     check_tags(request.get("Tags", []))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from local_emr.emr import auto_scaling, validation
+from local_emr.emr import auto_scaling, instance_fleets, validation
 from local_emr.emr.capacity import InstanceCollection
 from local_emr.emr.cluster import Cluster
 from local_emr.emr.errors import InvalidRequestError, ValidationError
@@ -94,6 +94,9 @@ class InstanceOperations:
     def add_instance_fleet(self, request: Request, region: str) -> Answer:
         """Add a fleet to a running cluster."""
         cluster = self._registry.cluster(request["ClusterId"], region)
+        instance_fleets.check_fleet(request["InstanceFleet"])
+        if any(other.role == request["InstanceFleet"]["InstanceFleetType"] for other in cluster.collections):
+            raise ValidationError("A cluster can have only one instance fleet of each type.")
         (fleet,) = _add_collections(cluster, [request["InstanceFleet"]], fleet=True)
         return {"ClusterId": cluster.id, "InstanceFleetId": fleet.id, "ClusterArn": cluster.arn}
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -127,10 +127,14 @@ class Yarn:
         """Kill one ApplicationMaster; return False where there is none."""
         return self._kill_process(APPLICATION_MASTER)
 
-    def kill_node(self) -> bool:
-        """Kill a NodeManager with all its containers, at least one executor among them; return False where there is none."""
-        for name in self._nodes():
-            if any(_runs(process, EXECUTOR) for process in self._processes(name)):
+    def kill_node(self, numbers: Collection[int] | None = None) -> bool:
+        """Kill a NodeManager with all its containers, at least one executor among them; return False where there is none.
+
+        Args:
+            numbers: of the nodes to choose from, in the order of their instances; None: all.
+        """
+        for name in self._nodes() if numbers is None else [f"node-{number}" for number in numbers]:
+            if name in self._supervisors and any(_runs(process, EXECUTOR) for process in self._processes(name)):
                 _end(self._supervisors[name])
                 return True
         return False

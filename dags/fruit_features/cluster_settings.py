@@ -1,0 +1,189 @@
+"""What people choose for the cluster of a run: the sections of the form below the work's own."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from fruit_features.config import (
+    DEFAULT_INSTANCE_PROFILE,
+    DEFAULT_REGION,
+    DEFAULT_SECURITY_CONFIGURATION,
+    DEFAULT_SERVICE_ROLE,
+    DEFAULT_SUBNET_ID,
+)
+from fruit_features.instance_types import XLARGE_OR_LARGER, architecture, smallest
+
+CLUSTER: dict[str, Any] = {"section": "Cluster"}  # sections of the form
+FLEET: dict[str, Any] = {"section": "Fleets and Spot"}
+
+
+class ClusterSettings(BaseModel):
+    """What the cluster is made of, and how long it may live."""
+
+    region: str = Field(DEFAULT_REGION, title="Region", json_schema_extra=CLUSTER)
+    release_label: str = Field(
+        "emr-7.13.0",
+        pattern=r"^emr-7\.\d+\.\d+$",
+        title="EMR release",
+        description="emr-7: the nodes' packages are for the Python 3.11 and the Spark 3.5 that it brings.",
+        json_schema_extra=CLUSTER,
+    )
+    applications: tuple[str, ...] = Field(
+        ("Hadoop", "Spark"),
+        examples=["Hadoop", "Spark", "TensorFlow", "JupyterHub", "JupyterEnterpriseGateway"],
+        title="Applications",
+        description="Spark is needed. TensorFlow comes from the bootstrap script; add JupyterHub to explore by hand.",
+        json_schema_extra=CLUSTER,
+    )
+    primary_instance_type: str = Field("m5.xlarge", title="Primary node", json_schema_extra=CLUSTER)
+    core_instance_type: str = Field(
+        "m5.xlarge",
+        pattern=XLARGE_OR_LARGER,
+        title="Core nodes",
+        description="xlarge or larger, of any family with at least 2 GB of memory per vCPU.",
+        json_schema_extra=CLUSTER,
+    )
+    core_instance_count: int = Field(2, ge=1, le=200, title="Core nodes, count", json_schema_extra=CLUSTER)
+    step_timeout_hours: float = Field(
+        6,
+        gt=0,
+        le=168,
+        title="Longest step, in hours",
+        description="A step that takes longer ends itself, on the node: also when Airflow is gone or the DAG is paused.",
+        json_schema_extra=CLUSTER,
+    )
+    idle_timeout_minutes: int = Field(
+        15,
+        ge=10,  # between two steps Airflow needs minutes, and to EMR export_model, which is no YARN application, is idleness
+        le=10080,
+        title="Idle minutes before EMR ends the cluster itself",
+        description="Fallback: it holds even when Airflow is gone.",
+        json_schema_extra=CLUSTER,
+    )
+    ec2_key_name: str | None = Field(None, title="SSH key", description="EC2 key pair.", json_schema_extra=CLUSTER)
+    ec2_subnet_id: str | None = Field(
+        DEFAULT_SUBNET_ID,
+        pattern=r"^subnet-",
+        title="Subnet",
+        description="With EMR's v2 roles it and its VPC carry the tag for-use-with-amazon-emr-managed-policies=true.",
+        json_schema_extra=CLUSTER,
+    )
+    service_role: str = Field(DEFAULT_SERVICE_ROLE, title="Service role", json_schema_extra=CLUSTER)
+    instance_profile: str = Field(DEFAULT_INSTANCE_PROFILE, title="Instance profile", json_schema_extra=CLUSTER)
+    security_configuration: str | None = Field(
+        DEFAULT_SECURITY_CONFIGURATION,
+        title="Security configuration",
+        description="Of EMR: encryption, IMDSv2.",
+        json_schema_extra=CLUSTER,
+    )
+    wheelhouse: str | None = Field(
+        None,
+        pattern=r"^s3://",
+        title="Wheelhouse",
+        description="s3:// prefix with the wheels of bootstrap/requirements*.txt; none: the nodes install from PyPI.",
+        json_schema_extra=CLUSTER,
+    )
+    spark_defaults: dict[str, str] = Field(
+        {},
+        title="Spark properties",
+        description="Added to, and overriding, the cluster's spark-defaults.",
+        json_schema_extra=CLUSTER,
+    )
+
+    job_flow_overrides: dict[str, Any] = Field(
+        {},
+        title="RunJobFlow, overridden",
+        description="Merged into the request last: SecurityConfiguration, Tags, Instances.Ec2SubnetIds, EbsRootVolumeSize, ...",
+        json_schema_extra=CLUSTER,
+    )
+
+    fleet_instance_types: tuple[Annotated[str, Field(pattern=XLARGE_OR_LARGER)], ...] | None = Field(
+        None,
+        max_length=30,  # of a fleet with an allocation strategy
+        title="Instance types of the fleets",
+        description="One a line, of one architecture, five or more: EC2 takes what it has. They replace the type of the core "
+        "nodes; none: that type alone.",
+        json_schema_extra=FLEET,
+    )
+    task_instance_count: int = Field(
+        0,
+        ge=0,
+        le=200,
+        title="Task nodes on Spot, count",
+        description="Beside the core nodes, which stay On-Demand. EC2 may take them back at any time: their work is done again.",
+        json_schema_extra=FLEET,
+    )
+    spot_timeout_minutes: int = Field(
+        10,
+        ge=5,
+        le=25,  # wait_for_cluster waits for 40
+        title="Minutes to wait for Spot",
+        description="While the cluster starts.",
+        json_schema_extra=FLEET,
+    )
+    spot_timeout_action: Literal["SWITCH_TO_ON_DEMAND", "TERMINATE_CLUSTER"] = Field(
+        "SWITCH_TO_ON_DEMAND",
+        title="Where there is no Spot capacity",
+        description="Take On-Demand instances instead, or end the cluster, and with it the run.",
+        json_schema_extra=FLEET,
+    )
+    max_nodes: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        title="Managed scaling: most core and task nodes",
+        description="EMR adds task nodes on Spot up to that while work waits, and takes them back; none: the cluster keeps its size.",
+        json_schema_extra=FLEET,
+    )
+
+    @property
+    def has_fleets(self) -> bool:
+        """Whether core and task nodes come from instance fleets."""
+        return bool(self.fleet_instance_types) or self.task_instance_count > 0
+
+    @property
+    def worker_types(self) -> tuple[str, ...]:
+        """The instance types that core and task nodes may have, all of one architecture."""
+        return self.fleet_instance_types or (self.core_instance_type,)
+
+    @property
+    def smallest_worker(self) -> str:
+        """The smallest of these: a core or task node of the params counts as one of it, a larger one as several."""
+        return smallest(self.worker_types)
+
+    @property
+    def worker_count(self) -> int:
+        """How many core and task nodes the cluster has, all of the smallest type."""
+        return self.core_instance_count + self.task_instance_count
+
+    @field_validator("fleet_instance_types")
+    @classmethod
+    def _one_architecture(cls, types: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        of = {architecture(each): each for each in types or ()}
+        if len(of) > 1:
+            raise ValueError(
+                f"{of['aarch64']} is Graviton and {of['x86_64']} is not: a fleet has types of one architecture, as the nodes' "
+                "packages are of one"
+            )
+        if len(set(types or ())) < len(types or ()):
+            raise ValueError("a type is there twice")
+        return types
+
+    @model_validator(mode="after")
+    def _scaling_has_room(self) -> Self:
+        if self.max_nodes is not None and not self.task_instance_count:
+            raise ValueError(
+                "max_nodes is set, but task_instance_count is 0: EMR adds to the task nodes, start with one or more"
+            )
+        if self.max_nodes is not None and self.max_nodes < self.worker_count:
+            raise ValueError(
+                f"max_nodes is {self.max_nodes}: it must be at least {self.worker_count}, the core and task nodes of the start"
+            )
+        return self
+
+    @field_validator("applications")
+    @classmethod
+    def _spark_is_there(cls, applications: tuple[str, ...]) -> tuple[str, ...]:
+        if "Spark" not in applications:
+            raise ValueError("without Spark no step can run")
+        return applications
