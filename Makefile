@@ -28,8 +28,8 @@ demo: setup $(if $(YARN),$(VENV)/.yarn) ## The whole pipeline on this machine (y
 	  $(if $(VARIANCE),--variance "$(VARIANCE)") \
 	  $(if $(PARAMS),--params '$(PARAMS)')
 
-ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside it, the DAG ready to trigger (IMAGES=, WEIGHTS=, PORT=, ENDPOINT_PORT=; EVENTS=1: uploads start runs)
-	@$(AIRFLOW_PYTHON) -m demo.ui $(OWN_DATA) $(if $(EVENTS),--events) $(if $(PORT),--port "$(PORT)") \
+ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside it, the DAG ready to trigger (IMAGES=, WEIGHTS=, PORT=, ENDPOINT_PORT=; EVENTS=1: uploads start runs; NOTIFY=: a webhook is told of failed runs)
+	@$(AIRFLOW_PYTHON) -m demo.ui $(OWN_DATA) $(if $(EVENTS),--events) $(if $(NOTIFY),--notify "$(NOTIFY)") $(if $(PORT),--port "$(PORT)") \
 	  $(if $(ENDPOINT_PORT),--endpoint-port "$(ENDPOINT_PORT)")
 
 # The bucket of a running make ui, or another local endpoint; AWS's own needs none of these.

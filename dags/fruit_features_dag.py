@@ -42,7 +42,7 @@ from emr_hook import IdempotentEmrHook
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
 from emr_step_operator import EmrStepOperator
-from fruit_features import artifacts, budget, conclusion, config, requests
+from fruit_features import artifacts, budget, conclusion, config, notifications, requests
 from fruit_features.graph import drop_implied_edges
 from fruit_features.run import Plan, Run
 from fruit_features.schedule import RESULTS, dag_schedule
@@ -96,14 +96,18 @@ def publish(results: dict[str, Any], params: dict[str, Any], run_id: str, outlet
     outlet_events[RESULTS].extra = results
 
 
-@task
+@task(on_failure_callback=notifications.on_failure())
 def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
     """Say what the cluster has cost; fail unless the run has published or had nothing to do."""
     if cluster_id := ti.xcom_pull(task_ids="create_cluster"):
         run = Run.from_params(params, run_id)
         conclusion.push_figures(IdempotentEmrHook(region_name=run.settings.region), run, cluster_id, ti)
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
-    conclusion.check_conclusion(states, has_work=bool(ti.xcom_pull(task_ids="find_new_images")))
+    conclusion.check_conclusion(
+        states,
+        has_work=bool(ti.xcom_pull(task_ids="find_new_images")),
+        error_of=lambda task_id: ti.xcom_pull(task_ids=task_id, key=notifications.FAILURE),
+    )
 
 
 @dag(
@@ -112,7 +116,8 @@ def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
     catchup=False,  # a sweep finds all there is, however many were missed
     params=PARAMS,
     max_active_runs=1,  # what is new depends on what the run before has extracted
-    default_args=config.TASK_DEFAULTS,
+    deadline=notifications.deadline(),
+    default_args={**config.TASK_DEFAULTS, "on_failure_callback": notifications.remember_failure},
     tags=["emr", "spark"],
 )
 def fruit_features() -> None:

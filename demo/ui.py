@@ -5,6 +5,7 @@ The bucket, its results and the record of clusters are kept below AIRFLOW_HOME, 
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -43,6 +44,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8080, help="port of the UI")
     parser.add_argument("--endpoint-port", type=int, default=5555, help="port of the local AWS endpoint")
     parser.add_argument("--home", type=Path, default=PROJECT / ".airflow", help="AIRFLOW_HOME")
+    parser.add_argument("--notify", metavar="URL", help="failed and late runs are told to this webhook")
+    parser.add_argument("--deadline-hours", type=float, default=1, help="when a run is late, with --notify")
     parser.add_argument("--events", action="store_true", help="new images in the bucket start a run by themselves")
     return parser.parse_args()
 
@@ -60,6 +63,15 @@ def server_settings(host: str, port: int, weights: str) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": "4",
         "FRUITS_BUCKET": BUCKET,
         "FRUITS_WEIGHTS": weights,
+    }
+
+
+def notify_settings(url: str, deadline_hours: float) -> dict[str, str]:
+    """Return what makes failed and late runs known to a webhook."""
+    return {
+        "AIRFLOW_CONN_FRUITS_WEBHOOK": json.dumps({"conn_type": "http", "host": url}),
+        "FRUITS_NOTIFY_CONN": "fruits_webhook",
+        "FRUITS_DEADLINE_HOURS": str(deadline_hours),
     }
 
 
@@ -98,6 +110,8 @@ def serve(arguments: argparse.Namespace) -> int:
         environment = airflow.environment | server_settings(arguments.host, arguments.port, weights)
         if arguments.events:
             environment |= event_settings(endpoint_url)
+        if arguments.notify:
+            environment |= notify_settings(arguments.notify, arguments.deadline_hours)
         with AirflowServer(environment, arguments.port, log) as server:
             server.wait_until_ready(DAG_ID)
             print(f"ready after {time.monotonic() - started:.0f} s\n{guide(aws, server, home, log)}", flush=True)

@@ -1,6 +1,6 @@
 """The end of a run: what it has cost, and whether it may be shown as a success."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +32,9 @@ def push_figures(hook: EmrHook, run: Run, cluster_id: str, ti: Any) -> None:
     ti.xcom_push(key="figures", value=figures)
 
 
-def check_conclusion(states: Mapping[str, str | None], *, has_work: bool) -> None:
+def check_conclusion(
+    states: Mapping[str, str | None], *, has_work: bool, error_of: Callable[[str], str | None] = lambda _: None
+) -> None:
     """Let a run pass that has published, or that had nothing to do.
 
     Airflow judges a run by its last tasks alone. Marked as failed, a run gets its pending tasks skipped, ends with a good
@@ -41,13 +43,15 @@ def check_conclusion(states: Mapping[str, str | None], *, has_work: bool) -> Non
     Args:
         states: of the run's tasks, by task_id.
         has_work: whether find_new_images has found something to do.
+        error_of: returns the first line of a failed task's error, if it is known.
 
     Raises:
         AirflowFailException: naming the tasks that have failed, or that nothing was published.
     """
     failed = [task_id for task_id, state in states.items() if state == "failed"]
     if failed:
-        raise AirflowFailException(f"the run has failed in {', '.join(failed)}: the log there says why")
+        errors = [f"{task_id}: {error_of(task_id) or 'its log says why'}" for task_id in failed]
+        raise AirflowFailException(f"the run has failed in {'; in '.join(errors)}")
     nothing_to_do = states.get("find_new_images") == "success" and not has_work
     if states.get("publish") != "success" and not nothing_to_do:
         raise AirflowFailException("the run has published nothing: it was marked by hand, or a task of it was skipped")

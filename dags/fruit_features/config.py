@@ -21,6 +21,8 @@ DEPLOYMENT = os.environ.get("FRUITS_DEPLOYMENT") or None
 JANITOR_ENDS = os.environ.get("FRUITS_JANITOR_ENDS", "").lower() == "true"
 POLL_SECONDS = max(1.0, float(os.environ.get("FRUITS_POLL_SECONDS") or 30))
 SCHEDULE = os.environ.get("FRUITS_SCHEDULE") or None
+NOTIFY_CONN = os.environ.get("FRUITS_NOTIFY_CONN") or None
+DEADLINE_HOURS = float(os.environ.get("FRUITS_DEADLINE_HOURS") or 0)
 QUEUE_URL = os.environ.get("FRUITS_QUEUE_URL") or None
 DEFAULT_APPROVAL_ABOVE_USD = (
     float(os.environ["FRUITS_APPROVAL_ABOVE_USD"]) if os.environ.get("FRUITS_APPROVAL_ABOVE_USD") else None

@@ -41,6 +41,11 @@ def test_whatever_else_is_a_failure(changes: dict[str, str], *, has_work: bool, 
         check_conclusion({**PUBLISHED, **changes}, has_work=has_work)
 
 
+def test_the_error_of_the_failed_task_is_said() -> None:
+    with pytest.raises(AirflowFailException, match=r"^the run has failed in publish: it is older than latest.json$"):
+        check_conclusion({"publish": "failed"}, has_work=True, error_of={"publish": "it is older than latest.json"}.get)
+
+
 @pytest.mark.usefixtures("hook")
 def test_what_the_cluster_has_cost_is_pushed(make_run: Callable[..., Run]) -> None:
     emr = IdempotentEmrHook(region_name="eu-west-3")

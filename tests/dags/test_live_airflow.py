@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +20,19 @@ import pytest
 
 from demo.images import write_images
 from tests.conftest import PROJECT
+from tests.webhook import Messages
 
 pytestmark = pytest.mark.timeout(900)
+DEADLINE_HOURS = 0.001  # 3.6 s: every run with a cluster is late
 
 
 class Airflow:
     """A client of the REST API, as the UI is one."""
 
-    def __init__(self, url: str, emr: Any) -> None:
+    def __init__(self, url: str, emr: Any, told: "Messages | None" = None) -> None:
         self.url = url
         self.emr = emr
+        self.told = told
         self.token = self.request("GET", "/auth/token")["access_token"]
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -121,7 +125,14 @@ class Airflow:
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Airflow]:
+def told() -> Iterator[Messages]:
+    """A webhook, and what it is told."""
+    with Messages() as messages:
+        yield messages
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path, told: Messages) -> Iterator[Airflow]:
     folder = tmp_path_factory.mktemp("live")
     write_images(folder / "images", 3)
     with socket.socket() as probe:
@@ -130,6 +141,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator
     command = [
         *(sys.executable, "-m", "demo.ui", "--port", str(port), "--endpoint-port", "0"),
         *("--home", folder / "home", "--images", folder / "images", "--weights", weights),
+        *("--notify", told.url, "--deadline-hours", str(DEADLINE_HOURS)),
     ]
     log = folder / "log"
     with log.open("wb") as stream:
@@ -140,7 +152,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator
         found = re.search(r"local AWS on (http://\S+);", log.read_text())
         assert found
         session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="eu-west-3")
-        yield Airflow(url, session.client("emr", endpoint_url=found[1]))
+        yield Airflow(url, session.client("emr", endpoint_url=found[1]), told)
     finally:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(30)
@@ -173,6 +185,13 @@ def test_a_run_with_the_defaults_succeeds(airflow: Airflow, run_id: str) -> None
     assert states.pop("approve_cost") == "skipped", "nobody needs to be asked"
     assert set(states.values()) == {"success"}
     assert airflow.clusters() == [("TERMINATED", ["reduce_dimensions", "extract_features", "export_model"])]
+
+
+def test_a_late_run_is_told_of(airflow: Airflow, run_id: str) -> None:
+    assert airflow.told
+    message = airflow.told.wait_for(f"run {run_id} is not over after {DEADLINE_HOURS:g} h")
+    assert f"/dags/fruit_features/runs/{run_id}" in urllib.parse.unquote(message)
+    assert airflow.told.count(f"run {run_id} has failed") == 0
 
 
 def test_a_cleared_step_is_repeated_on_a_cluster_of_its_own(airflow: Airflow, run_id: str) -> None:
@@ -221,6 +240,13 @@ def test_an_unknown_param_costs_nothing(airflow: Airflow) -> None:
     assert airflow.tasks(run_id)["find_new_images"]["state"] == "failed"
     assert airflow.tasks(run_id)["find_new_images"]["try_number"] == 1, "trying again could not help"
     assert airflow.clusters() == before
+    assert airflow.told
+    message = airflow.told.wait_for(f"run {run_id} has failed")
+    assert "in find_new_images: there is no param 'varience'; did you mean 'variance'?\nWhat to do: " in message
+    assert f"{airflow.url.replace('127.0.0.1', 'localhost')}/dags/fruit_features/runs/{run_id}/tasks/conclude_run" in (
+        urllib.parse.unquote(message)
+    )
+    assert airflow.told.count(f"run {run_id} has failed") == 1
 
 
 def extract_anew(airflow: Airflow) -> str:

@@ -1,0 +1,65 @@
+"""Who is told when a run fails or takes too long: one HTTP connection of Airflow, which any chat or pager can be.
+
+Airflow's own notifier sends, so that address and credentials are a connection's. Nothing is sent without FRUITS_NOTIFY_CONN.
+"""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.configuration import conf
+from airflow.sdk import AsyncCallback, Context, DeadlineAlert, DeadlineReference
+
+from fruit_features import config
+
+if TYPE_CHECKING:
+    from airflow.providers.http.notifications.http import HttpNotifier
+
+FAILURE = "failure"  # XCom of a failed task: the first line of its error
+FAILED = """\
+Fruit features: run {{ run_id }} has failed
+{{ exception }}
+What to do: fix what the failed task's log names, then clear that task, or trigger the DAG again. What was extracted stays, \
+and results/latest.json names the run before.
+{{ ti.log_url }}"""
+LATE = """\
+Fruit features: run {{ dag_run.dag_run_id }} is not over after {{ hours }} h
+What to do: see which task runs. A paused DAG goes on, and ends its cluster, only when it is unpaused; a hung step ends itself \
+after step_timeout_hours; marking the run as failed ends all of it.
+{{ url }}/{{ dag_run.dag_run_id | urlencode }}"""
+
+
+def on_failure() -> "list[HttpNotifier]":
+    """Return what tells of a failed run, as callbacks of the task that judges it."""
+    return [_notifier()(http_conn_id=config.NOTIFY_CONN, json={"text": FAILED})] if config.NOTIFY_CONN else []
+
+
+def deadline() -> list[DeadlineAlert] | None:
+    """Return what tells of a run that is not over in time, counted from when it was queued."""
+    if not config.NOTIFY_CONN or not config.DEADLINE_HOURS:
+        return None
+    text = LATE.replace("{{ hours }}", f"{config.DEADLINE_HOURS:g}").replace("{{ url }}", _runs_url())
+    return [
+        DeadlineAlert(
+            name="late",
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=timedelta(hours=config.DEADLINE_HOURS),
+            callback=AsyncCallback(_notifier(), {"http_conn_id": config.NOTIFY_CONN, "json": {"text": text}}),
+        )
+    ]
+
+
+def remember_failure(context: Context) -> None:
+    """Keep the first line of a task's error, for the task that judges the run: the logs of other tasks are out of its reach."""
+    exception: Any = context.get("exception")
+    lines = str(exception or "no exception").strip().splitlines()
+    context["ti"].xcom_push(key=FAILURE, value=lines[0] if lines else type(exception).__name__)
+
+
+def _runs_url() -> str:
+    return f"{conf.get('api', 'base_url', fallback='http://localhost:8080').rstrip('/')}/dags/fruit_features/runs"
+
+
+def _notifier() -> "type[HttpNotifier]":
+    from airflow.providers.http.notifications.http import HttpNotifier  # aiohttp: only where it is used
+
+    return HttpNotifier
