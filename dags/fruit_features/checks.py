@@ -12,23 +12,41 @@ from fruit_features import datasets
 FEATURES_PER_IMAGE = 1280
 # A share of variance counts as reached within this, as in the job that chose the components (spark_jobs/reduction/pca.py).
 VARIANCE_TOLERANCE = 1e-12
+EXACTLY_ONCE = "each image of the manifest is in features or in rejects, once"
+ONE_VECTOR = "each image of the inventory that has features has one vector, and nothing else has"
 
 
 class OutputError(AirflowFailException):
-    """An output violates an invariant; the message says which and where. Running the check again would not help."""
+    """An output violates an invariant. Running the check again would not help.
+
+    Args:
+        message: what is wrong, in one line: the run's own message quotes it.
+        details: further lines: `invariant`, `expected`, `found`, `example`, `look_at`.
+    """
+
+    def __init__(self, message: str, **details: object) -> None:
+        lines = [f"  {name.replace('_', ' '):<10} {value}" for name, value in details.items()]
+        super().__init__("\n".join([message, *lines]))
 
 
-def check(condition: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence: check(that, or else)
-    """Raise OutputError with the message unless the condition holds."""
+def check(condition: bool, message: str, **details: object) -> None:  # noqa: FBT001 - reads as a sentence
+    """Raise OutputError with the message and its details unless the condition holds."""
     if not condition:
-        raise OutputError(message)
+        raise OutputError(message, **details)
 
 
 def check_schema(where: str, actual: pa.Schema, expected: pa.Schema) -> None:
     """Compare field names, order and types; nullability and metadata do not count, Spark writes them its own way."""
     found = [(field.name, datasets.plain_type(field.type)) for field in actual]
     wanted = [(field.name, datasets.plain_type(field.type)) for field in expected]
-    check(found == wanted, f"{where} has the columns {found}, expected {wanted}")
+    check(
+        found == wanted,
+        f"{where} has the columns {found}, expected {wanted}",
+        invariant="each file of a dataset has its schema's columns",
+        expected=wanted,
+        found=found,
+        look_at=where,
+    )
 
 
 def check_extraction(manifest: pa.Table, features: pa.Table, rejects: pa.Table, where: str) -> None:
@@ -37,12 +55,22 @@ def check_extraction(manifest: pa.Table, features: pa.Table, rejects: pa.Table, 
     done = Counter(datasets.identity_keys(features)) + Counter(datasets.identity_keys(rejects))
     if lost := asked - done:
         raise OutputError(
-            f"{where}: {lost.total()} image(s) of the manifest are in neither features nor rejects, e.g. {min(lost)[0]!r}"
+            f"{where}: {lost.total()} image(s) of the manifest are in neither features nor rejects, e.g. {min(lost)[0]!r}",
+            invariant=EXACTLY_ONCE,
+            expected=f"{asked.total()} images",
+            found=f"{done.total()} rows, {lost.total()} image(s) without one",
+            example=min(lost)[0],
+            look_at=f"{where}: the log of extract_features; the images may have changed during the run",
         )
     if added := done - asked:
         raise OutputError(
             f"{where}: {added.total()} row(s) of features and rejects are there twice or were not asked for, "
-            f"e.g. {min(added)[0]!r}"
+            f"e.g. {min(added)[0]!r}",
+            invariant=EXACTLY_ONCE,
+            expected=f"{asked.total()} images",
+            found=f"{done.total()} rows, {added.total()} too many",
+            example=min(added)[0],
+            look_at=f"{where}: something else may have written there",
         )
 
 
@@ -51,7 +79,15 @@ def check_feature_batch(batch: pa.RecordBatch, model_id: str, where: str) -> Non
     _check_lists(batch, "features", FEATURES_PER_IMAGE, where)
     other = pc.index(pc.fill_null(pc.equal(batch["model_id"], model_id), False), False).as_py()
     if other >= 0:
-        raise OutputError(f"{where}: {batch['path'][other].as_py()!r} was not made by the network {model_id}")
+        path = batch["path"][other].as_py()
+        raise OutputError(
+            f"{where}: {path!r} was not made by the network {model_id}",
+            invariant="all features of a run are made by its network",
+            expected=model_id,
+            found=batch["model_id"][other].as_py(),
+            example=path,
+            look_at=where,
+        )
 
 
 def check_components(report: dict[str, Any], variance: float, *, fitted: bool, where: str) -> None:
@@ -64,13 +100,26 @@ def check_components(report: dict[str, Any], variance: float, *, fitted: bool, w
         where: what an error calls the report.
     """
     k, curve = report["components"], report["variance_curve"]
-    check(len(curve) >= k > 0, f"{where}: components is {k}, its variance curve has {len(curve)} points")
+    check(
+        len(curve) >= k > 0,
+        f"{where}: components is {k}, its variance curve has {len(curve)} points",
+        invariant="the report has a point of the variance curve for each component",
+        expected=f"1 to {len(curve)} components",
+        found=k,
+        look_at=where,
+    )
     if not fitted:
         return
     reaching = (number for number, share in enumerate(curve, start=1) if share >= variance - VARIANCE_TOLERANCE)
     fewest = next(reaching, len(curve))
     check(
-        k == fewest, f"{where}: {k} components, but {fewest} are the fewest that explain {variance:.4g} of the variance"
+        k == fewest,
+        f"{where}: {k} components, but {fewest} are the fewest that explain {variance:.4g} of the variance",
+        invariant="k is the smallest number of components that reaches the asked variance",
+        expected=fewest,
+        found=k,
+        example=f"{fewest} components explain {curve[fewest - 1]:.6f}",
+        look_at=where,
     )
 
 
@@ -80,23 +129,41 @@ def check_vectors(pca: Any, k: int, usable: set[str], where: str) -> None:
     for batch in pca.to_batches(columns=["path", "features_pca"], batch_size=16384):
         _check_lists(batch, "features_pca", k, where)
         for path in batch["path"].to_pylist():
-            check(path in usable, f"{where}: {path!r} is not an image of the inventory that has features")
-            check(path not in seen, f"{where}: {path!r} is there twice")
-            seen.add(path)
+            if path in usable and path not in seen:
+                seen.add(path)
+                continue
+            problem = "is there twice" if path in seen else "is not an image of the inventory that has features"
+            raise OutputError(
+                f"{where}: {path!r} {problem}",
+                invariant=ONE_VECTOR,
+                expected=f"{len(usable)} vectors",
+                found=f"one that {problem}",
+                example=path,
+                look_at=where,
+            )
     missing = usable - seen
     check(
         not missing,
         f"{where}: {len(missing)} image(s) that have features are missing, e.g. {min(missing, default='')!r}",
+        invariant=ONE_VECTOR,
+        expected=f"{len(usable)} vectors",
+        found=len(seen),
+        example=min(missing, default=""),
+        look_at=f"{where}, and the log of reduce_dimensions",
     )
 
 
 def check_reject_share(images: int, usable: int, max_reject_share: float, where: str) -> None:
     """Check that some images could be used, and that not too many could not."""
     rejected = images - usable
-    check(usable > 0, f"none of the {images} images could be used: see {where}")
+    check(usable > 0, f"none of the {images} images could be used: see {where}", look_at=f"the reasons in {where}")
     check(
         rejected <= max_reject_share * images,
         f"{rejected} of {images} images are unusable, more than max_reject_share = {max_reject_share}: see {where}",
+        invariant="the share of rejects is at most max_reject_share",
+        expected=f"{max_reject_share:.2%} at most",
+        found=f"{rejected / images:.2%}",
+        look_at=f"the reasons in {where}",
     )
 
 
@@ -105,9 +172,25 @@ def _check_lists(batch: pa.RecordBatch, column: str, length: int, where: str) ->
     right_length = pc.fill_null(pc.equal(pc.list_value_length(batch[column]), length), False)
     wrong = pc.index(right_length, False).as_py()
     if wrong >= 0:
-        raise OutputError(f"{where}: {batch['path'][wrong].as_py()!r} does not have {length} numbers in {column}")
+        path, numbers = batch["path"][wrong].as_py(), batch[column][wrong].as_py()
+        raise OutputError(
+            f"{where}: {path!r} does not have {length} numbers in {column}",
+            invariant=f"each list in {column} has {length} finite numbers",
+            expected=length,
+            found="no list" if numbers is None else len(numbers),
+            example=path,
+            look_at=where,
+        )
     finite = pc.fill_null(pc.is_finite(batch[column].flatten()), False)
     infinite = pc.index(finite, False).as_py()
     if infinite >= 0:
-        path = batch["path"][infinite // length].as_py()
-        raise OutputError(f"{where}: {path!r} has a number in {column} that is not finite")
+        row, position = divmod(infinite, length)
+        path = batch["path"][row].as_py()
+        raise OutputError(
+            f"{where}: {path!r} has a number in {column} that is not finite",
+            invariant=f"each list in {column} has {length} finite numbers",
+            expected="finite numbers",
+            found=f"{batch[column][row][position].as_py()} at position {position}",
+            example=path,
+            look_at=where,
+        )

@@ -30,7 +30,14 @@ class Outputs:
             OutputError: it is not finished, or a file of it has other columns.
         """
         finished = objects.exists(self.hook, folder / "_SUCCESS")
-        checks.check(finished, f"{folder} is not finished: it has no _SUCCESS marker")
+        checks.check(
+            finished,
+            f"{folder} is not finished: it has no _SUCCESS marker",
+            invariant="what a step has written is complete",
+            expected=f"{folder / '_SUCCESS'}",
+            found="no such object",
+            look_at="the log of the step that writes it",
+        )
         data = datasets.dataset(self.files, [folder], schema)
         for fragment in data.get_fragments():
             checks.check_schema(f"s3://{fragment.path}", fragment.physical_schema, schema)
@@ -76,7 +83,7 @@ def check_run_outputs(outputs: Outputs, model_id: str) -> None:
         datasets.read(outputs.files, layout.manifest, datasets.KEY),
         features.to_table(datasets.KEY),
         rejects.to_table(datasets.KEY),
-        f"run {outputs.run.name}",
+        layout.run_features.uri,
     )
     sample = random.Random(outputs.run.name).sample(features.files, min(SAMPLED_FILES, len(features.files)))  # noqa: S311
     rows = datasets.open_parts(outputs.files, sorted(sample), datasets.FEATURES)

@@ -35,6 +35,17 @@ def test_lost_and_doubled_images_are_named(features: pa.Table, rejects: pa.Table
         checks.check_extraction(images("a", "b", "c"), features, rejects, "run")
 
 
+def test_an_error_says_the_invariant_what_was_expected_and_found_an_example_and_where_to_look() -> None:
+    with pytest.raises(OutputError) as raised:
+        checks.check_extraction(images("a", "b", "c"), images("a"), images("b"), "s3://b/features/run=r")
+    first, *details = str(raised.value).splitlines()
+    assert first.startswith("s3://b/features/run=r: 1 image(s)"), "one line that can be quoted"
+    assert [line.split(None, 1)[0] for line in details] == ["invariant", "expected", "found", "example", "look"]
+    assert details[0].endswith("each image of the manifest is in features or in rejects, once")
+    assert details[1].endswith("3 images")
+    assert details[3].endswith(" c")
+
+
 def feature_batch(*rows: tuple[str, str | None, list[Any] | None]) -> pa.RecordBatch:
     names = ["path", "model_id", "features"]
     types = [pa.string(), pa.string(), pa.list_(pa.float32())]

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,19 +19,16 @@ import pytest
 
 from demo.images import write_images
 from tests.conftest import PROJECT
-from tests.webhook import Messages
 
 pytestmark = pytest.mark.timeout(900)
-DEADLINE_HOURS = 0.001  # 3.6 s: every run with a cluster is late
 
 
 class Airflow:
     """A client of the REST API, as the UI is one."""
 
-    def __init__(self, url: str, emr: Any, told: "Messages | None" = None) -> None:
+    def __init__(self, url: str, emr: Any) -> None:
         self.url = url
         self.emr = emr
-        self.told = told
         self.token = self.request("GET", "/auth/token")["access_token"]
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -60,15 +56,6 @@ class Airflow:
             self.request("PATCH", f"{run}/taskInstances/{task_id}", {"new_state": "failed"})
         else:
             self.request("PATCH", run, {"state": "failed"})
-
-    def answer(self, run_id: str, option: str) -> None:
-        """Wait until the run asks whether it may cost what it will, and answer, as a person does under Required Actions."""
-        deadline = time.monotonic() + 120
-        while (state := self.tasks(run_id)["approve_cost"]["state"]) != "awaiting_input":
-            assert time.monotonic() < deadline, f"approve_cost is {state}"
-            time.sleep(0.5)
-        task = f"/api/v2/dags/fruit_features/dagRuns/{run_id}/taskInstances/approve_cost/-1"
-        self.request("PATCH", f"{task}/hitlDetails", {"chosen_options": [option], "params_input": {}})
 
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
         found = self.request("GET", f"/api/v2/dags/fruit_features/dagRuns/{run_id}/taskInstances")
@@ -125,14 +112,7 @@ class Airflow:
 
 
 @pytest.fixture(scope="module")
-def told() -> Iterator[Messages]:
-    """A webhook, and what it is told."""
-    with Messages() as messages:
-        yield messages
-
-
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path, told: Messages) -> Iterator[Airflow]:
+def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Airflow]:
     folder = tmp_path_factory.mktemp("live")
     write_images(folder / "images", 3)
     with socket.socket() as probe:
@@ -141,7 +121,6 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path, told: Messa
     command = [
         *(sys.executable, "-m", "demo.ui", "--port", str(port), "--endpoint-port", "0"),
         *("--home", folder / "home", "--images", folder / "images", "--weights", weights),
-        *("--notify", told.url, "--deadline-hours", str(DEADLINE_HOURS)),
     ]
     log = folder / "log"
     with log.open("wb") as stream:
@@ -152,7 +131,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path, told: Messa
         found = re.search(r"local AWS on (http://\S+);", log.read_text())
         assert found
         session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="eu-west-3")
-        yield Airflow(url, session.client("emr", endpoint_url=found[1]), told)
+        yield Airflow(url, session.client("emr", endpoint_url=found[1]))
     finally:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(30)
@@ -187,13 +166,6 @@ def test_a_run_with_the_defaults_succeeds(airflow: Airflow, run_id: str) -> None
     assert airflow.clusters() == [("TERMINATED", ["reduce_dimensions", "extract_features", "export_model"])]
 
 
-def test_a_late_run_is_told_of(airflow: Airflow, run_id: str) -> None:
-    assert airflow.told
-    message = airflow.told.wait_for(f"run {run_id} is not over after {DEADLINE_HOURS:g} h")
-    assert f"/dags/fruit_features/runs/{run_id}" in urllib.parse.unquote(message)
-    assert airflow.told.count(f"run {run_id} has failed") == 0
-
-
 def test_a_cleared_step_is_repeated_on_a_cluster_of_its_own(airflow: Airflow, run_id: str) -> None:
     before = len(airflow.clusters())
     airflow.clear(run_id, "reduce_dimensions")
@@ -211,25 +183,13 @@ def test_no_cluster_is_paid_for_without_a_step_to_do(airflow: Airflow, run_id: s
     assert airflow.clusters() == before
 
 
-def test_an_approved_run_goes_on_and_a_model_that_is_there_is_not_exported_again(airflow: Airflow, run_id: str) -> None:
+def test_a_model_that_is_there_is_not_exported_again(airflow: Airflow, run_id: str) -> None:
     before = len(airflow.clusters())
-    second = airflow.trigger(variance=0.7, approval_above_usd=0.01)
-    airflow.answer(second, "Approve")
+    second = airflow.trigger(variance=0.7)
 
     assert airflow.wait(second) == "success", airflow.tasks(second)
     assert airflow.tasks(second)["export_model"]["state"] == "skipped"
     assert airflow.clusters()[before:] == [("TERMINATED", ["reduce_dimensions", "extract_features"])]
-
-
-def test_a_rejected_run_has_no_cluster_and_is_not_shown_as_a_success(airflow: Airflow, run_id: str) -> None:
-    before = airflow.clusters()
-    rejected = airflow.trigger(variance=0.65, approval_above_usd=0.01)
-    airflow.answer(rejected, "Reject")
-
-    assert airflow.wait(rejected) == "failed"
-    states = {task_id: task["state"] for task_id, task in airflow.tasks(rejected).items()}
-    assert (states["approve_cost"], states["create_cluster"]) == ("failed", "upstream_failed")
-    assert airflow.clusters() == before
 
 
 def test_an_unknown_param_costs_nothing(airflow: Airflow) -> None:
@@ -240,13 +200,6 @@ def test_an_unknown_param_costs_nothing(airflow: Airflow) -> None:
     assert airflow.tasks(run_id)["find_new_images"]["state"] == "failed"
     assert airflow.tasks(run_id)["find_new_images"]["try_number"] == 1, "trying again could not help"
     assert airflow.clusters() == before
-    assert airflow.told
-    message = airflow.told.wait_for(f"run {run_id} has failed")
-    assert "in find_new_images: there is no param 'varience'; did you mean 'variance'?\nWhat to do: " in message
-    assert f"{airflow.url.replace('127.0.0.1', 'localhost')}/dags/fruit_features/runs/{run_id}/tasks/conclude_run" in (
-        urllib.parse.unquote(message)
-    )
-    assert airflow.told.count(f"run {run_id} has failed") == 1
 
 
 def extract_anew(airflow: Airflow) -> str:
