@@ -49,9 +49,15 @@ compose-env: ## .env for docker compose: fresh secrets, and the local endpoint o
 test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1)
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
 
-test-faults: setup ## Every failure of docs/failures.md, injected: those too that take too long for make test
-	@FRUITS_TEST_FAULTS=1 $(AIRFLOW_PYTHON) -m pytest -v --tb=short $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
-	@JAVA_HOME="$(CURDIR)/$(VENV)/java" $(SPARK_PYTHON) -m pytest -v --tb=short $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
+FAULTS = FRUITS_TEST_FAULTS=1 JAVA_HOME="$(CURDIR)/$(VENV)/java"
+# A file stays in one process, as what it starts is started once.
+IN_TWO = --quiet --tb=short --numprocesses 2 --dist loadfile
+
+test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected, and a table of the verdicts: those too that take too long for make test
+	@rm -f $(VENV)/faults-*.xml
+	-@$(FAULTS) $(AIRFLOW_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-airflow.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
+	-@$(FAULTS) $(SPARK_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-spark.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
+	@$(AIRFLOW_PYTHON) dev/fault_tests.py table $(VENV)/faults-*.xml
 
 test-compose: setup ## docker-compose.yaml, built and run: a DAG run, a scheduler that dies, down and up (10 minutes; needs a Docker engine)
 	@$(AIRFLOW_PYTHON) -m pytest tests/docker -rs $(ARGS)

@@ -143,6 +143,22 @@ def test_what_a_lost_run_has_done_is_not_done_again(hook: S3Hook, build: Build) 
     assert (found.images, found.new) == (4, 3)
 
 
+def test_the_images_of_a_part_file_that_is_removed_or_truncated_are_new_again(hook: S3Hook, build: Build) -> None:
+    put_images(hook, "A/removed.jpg", "A/truncated.jpg", "A/whole.jpg")
+    for name in ("removed", "truncated", "whole"):
+        extracted(hook, f"run={name}", [f"s3://fruits/images/A/{name}.jpg"])
+    assert inventory.find_new(hook, build(dry_run=True)).new == 0
+    s3 = hook.get_conn()
+    s3.delete_object(Bucket="fruits", Key="features/run=removed/part-0.parquet")
+    part = s3.get_object(Bucket="fruits", Key="features/run=truncated/part-0.parquet")["Body"].read()
+    s3.put_object(Bucket="fruits", Key="features/run=truncated/part-0.parquet", Body=part[: len(part) // 2])
+    run = build()
+
+    assert inventory.find_new(hook, run).new == 2
+    new = [row["path"].rpartition("/")[2] for row in written(hook, run.layout.manifest)]
+    assert new == ["removed.jpg", "truncated.jpg"]
+
+
 def test_files_that_are_no_features_are_named_and_break_nothing(
     hook: S3Hook, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
