@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from spark_jobs import uris
 from spark_jobs.arguments import share_or_zero
-from spark_jobs.arrow import leave_pandas_out
 from spark_jobs.datasets import check_dataset
 from spark_jobs.extraction.chunks import Chunk, cut_manifest
 from spark_jobs.extraction.driver import SETTINGS, run_extraction
 from spark_jobs.extraction.mobilenet import ModelArtifact
 from spark_jobs.extraction.outputs import Outputs, check_reject_share
 from spark_jobs.models import read_artifact
+from spark_jobs.python_worker import leave_pandas_out
 from spark_jobs.schemas import MANIFEST
 from spark_jobs.session import run, spark_session
 

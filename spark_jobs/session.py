@@ -14,8 +14,8 @@ from pyspark import InheritableThread, SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from spark_jobs.arrow import leave_pandas_out
 from spark_jobs.errors import JobError
+from spark_jobs.python_worker import lighten
 
 # Applied unless spark-submit was given other values.
 DEFAULTS = {
@@ -58,7 +58,7 @@ def warm_up(context: SparkContext, prepare: Callable[[], object]) -> threading.T
     """
 
     def prepare_one(_: int) -> None:
-        leave_pandas_out()
+        lighten()
         prepare()
 
     def start() -> None:

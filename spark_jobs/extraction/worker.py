@@ -17,13 +17,13 @@ import pyarrow as pa
 from pyspark import Accumulator, Broadcast, TaskContext
 
 from spark_jobs import schemas, uris
-from spark_jobs.arrow import leave_pandas_out
 from spark_jobs.extraction.chunks import Chunk, read_chunk
 from spark_jobs.extraction.feature_file import Reject, encode
 from spark_jobs.extraction.mobilenet import Interpreter, ModelArtifact
 from spark_jobs.extraction.processing import ChildProcess, ProcessImage, process
 from spark_jobs.extraction.reading import ManifestRow, Outcome, read_ahead
 from spark_jobs.extraction.rejects import Rejected
+from spark_jobs.python_worker import lighten
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def worker_interpreter(artifact: ModelArtifact) -> Interpreter:
     """Return this process's interpreter of `artifact`, built on the first call."""
     global _interpreter  # noqa: PLW0603 - see above
     if _interpreter is None or _interpreter.metadata != artifact.metadata:
-        leave_pandas_out()
+        lighten()
         _interpreter = Interpreter(artifact)
     return _interpreter
 
