@@ -55,7 +55,8 @@ fi
 
 source_options=()
 if [ -n "$wheelhouse" ]; then
-  aws s3 sync --only-show-errors "$wheelhouse" "$FOLDER/wheelhouse" || fail "cannot read the wheelhouse $wheelhouse"
+  aws s3 sync --only-show-errors "$wheelhouse" "$FOLDER/wheelhouse" || fail "cannot read the wheelhouse $wheelhouse: does the instance profile allow s3:ListBucket and s3:GetObject there?"
+  compgen -G "$FOLDER/wheelhouse/*.whl" >/dev/null || fail "the wheelhouse $wheelhouse has no wheel: make wheelhouse ARCH=$(uname -m), and copy wheelhouse/$(uname -m)/ there"
   source_options=(--no-index --find-links "$FOLDER/wheelhouse")
 fi
 
@@ -63,6 +64,7 @@ rm -rf "$VENV"
 python3.11 -m venv "$VENV"
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary :all: \
   --require-hashes "${source_options[@]+"${source_options[@]}"}" -r "$FOLDER/requirements.txt" ||
-  fail "could not install the packages of $chosen${wheelhouse:+ from $wheelhouse}: see pip's error above"
+  fail "could not install the packages of $chosen${wheelhouse:+ from $wheelhouse} on $(uname -m) with $(df -Pm "$FOLDER" | awk 'NR == 2 {print $4}') MB free: see pip's error above"
+rm -rf "$FOLDER/wheelhouse"
 cp "$FOLDER/requirements.txt" "$FOLDER/installed.txt"
-echo "install_dependencies: $node node, Python packages in $VENV"
+echo "install_dependencies: $node node, $(uname -m), Python packages in $VENV: $(du -sm "$VENV" | cut -f1) MB, $SECONDS s"

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import platform
+import re
 import subprocess
 import sys
 import zipfile
@@ -27,6 +29,7 @@ class Node:
         self.bin.mkdir()
         self.s3.mkdir()
         self.calls.touch()
+        (self.s3 / "empty").mkdir()
         self._command("sudo", 'exec "$@"')
         self._command("dnf", "exit 0")
         self._command("python3.11", f'exec {sys.executable} "$@"')
@@ -117,6 +120,9 @@ def test_primary_node_installs_the_primary_requirements(node: Node, arguments: l
 
     assert done.returncode == 0, done.stderr
     assert node.packages() == {"engine==1.0", "framework==1.0"}
+    size_and_time = rf"primary node, {platform.machine()}, Python packages in {node.folder}/venv: \d+ MB, \d+ s\n$"
+    assert re.search(size_and_time, done.stdout)
+    assert not (node.folder / "wheelhouse").exists(), "half a gigabyte that nobody needs any more"
 
 
 def test_second_run_changes_nothing(node: Node, arguments: list[str]) -> None:
@@ -148,6 +154,17 @@ def test_package_with_a_wrong_hash_is_refused(node: Node, arguments: list[str]) 
     assert (
         "install_dependencies: could not install the packages of s3://requirements.txt from s3://wheels" in done.stderr
     )
+
+
+def test_a_missing_wheel_is_named_in_the_log_of_the_node(node: Node, arguments: list[str]) -> None:
+    # EMR copies stderr to logs/<cluster>/node/<instance>/bootstrap-actions/1/.
+    next((node.s3 / "wheels").glob("framework*.whl")).unlink()
+    node.set_role("primary")
+    done = node.install(*arguments)
+
+    assert done.returncode == 1
+    assert "No matching distribution found for framework==1.0" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("install_dependencies: could not install the packages")
     assert not (node.folder / "installed.txt").exists()
 
 
@@ -159,6 +176,7 @@ def test_package_with_a_wrong_hash_is_refused(node: Node, arguments: list[str]) 
             "cannot read s3://nowhere.txt: does it exist, and does the instance profile allow",
         ),
         (["--wheelhouse", "s3://nowhere"], "cannot read the wheelhouse s3://nowhere"),
+        (["--wheelhouse", "s3://empty"], "the wheelhouse s3://empty has no wheel: make wheelhouse ARCH="),
         (["--wheels", "s3://wheels"], "unknown option --wheels"),
         (["--wheelhouse"], "--wheelhouse needs a value"),
         (["--requirements", ""], "--requirements is missing"),
