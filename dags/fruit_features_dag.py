@@ -14,7 +14,7 @@ and uploads start it too, if the installation says so (`docs/schedule.md`).
 | `export_model` | Keras weights -> `models/<model_id>/model.tflite`; skipped where it is there already |
 | `extract_features` | manifest -> `features/run=<run>/` and `rejects/run=<run>/` |
 | `reduce_dimensions` | all features -> `results/run=<run>/`: vectors, fitted model, report |
-| `terminate_cluster` | as soon as the last step has ended, and whatever happened before it |
+| `terminate_cluster` | as soon as the last step has ended, and whatever happened before it; skipped by the param `interactive` |
 | `wait_for_outputs`, `check_outputs` | prove that no image is lost or counted twice, and that the numbers are right |
 | `publish` | moves `results/latest.json` to this run |
 | `conclude_run` | says what the cluster has cost; fails unless the run has published or had nothing to do |
@@ -25,6 +25,9 @@ or trigger the DAG again: images that were already extracted are not extracted a
 
 **To stop a run**, mark it as failed: its step is cancelled, its cluster ends. Pausing the DAG stops nothing and nobody then ends
 the cluster but the step's own time limit (`step_timeout_hours`) and, after it, EMR's idle timeout.
+
+**To explore on the cluster**, trigger with `interactive`: JupyterHub is there, `terminate_cluster` says how to reach it and
+leaves it to its idle timeout (`docs/interactive.md`). It costs until then.
 
 Images that cannot be used never fail a run by themselves: they are listed, with the reason, in `rejects/` and in the report,
 unless their share of all images exceeds `max_reject_share`. Images rejected for a transient reason (such as a timeout) are
@@ -134,7 +137,11 @@ def fruit_features() -> None:
         cluster = {"job_flow_id": create_cluster.output}
         wait_for_cluster = EmrClusterReadySensor(task_id="wait_for_cluster", timeout=config.CLUSTER_TIMEOUT, **cluster)
 
-    terminate_cluster = EmrTerminateClusterOperator(task_id="terminate_cluster", **config.TERMINATION, **cluster)
+    # A template, not asked["reason_to_keep"]: the teardown hangs below what uses the cluster, and below nothing else.
+    kept = "{{ ti.xcom_pull(task_ids='emr_requests', key='reason_to_keep') or '' }}"
+    terminate_cluster = EmrTerminateClusterOperator(
+        task_id="terminate_cluster", reason_to_keep=kept, **config.TERMINATION, **cluster
+    )
     with terminate_cluster.as_teardown(setups=create_cluster, on_failure_fail_dagrun=True):
         export_model = EmrStepOperator(task_id="export_model", step=asked["export_model"], **cluster)
         extract_features = EmrStepOperator(

@@ -89,18 +89,29 @@ class EmrTerminateClusterOperator(EmrTerminateJobFlowOperator):
     Args:
         waiter_delay: seconds between two looks at the cluster.
         termination_timeout: how long it may take to terminate.
+        reason_to_keep: why the cluster is left as it is, with `{cluster_id}` for its id; none or empty to end it.
     """
 
     aws_hook_class = IdempotentEmrHook
+    template_fields = (*EmrTerminateJobFlowOperator.template_fields, "reason_to_keep")
 
-    def __init__(self, *, waiter_delay: float, termination_timeout: timedelta, **kwargs: Any) -> None:
+    def __init__(
+        self, *, waiter_delay: float, termination_timeout: timedelta, reason_to_keep: str | None = None, **kwargs: Any
+    ) -> None:
         attempts = max(1, int(termination_timeout.total_seconds() / waiter_delay))
         super().__init__(waiter_delay=int(waiter_delay), waiter_max_attempts=attempts, deferrable=True, **kwargs)
+        self.reason_to_keep = reason_to_keep
 
     def execute(self, context: Context) -> None:
-        """Ask EMR to terminate the cluster, unless it is gone already."""
+        """Ask EMR to terminate the cluster, unless it is gone already.
+
+        Raises:
+            AirflowSkipException: the cluster is to be kept.
+        """
         if self._is_gone():
             self.log.info("Cluster %s is gone already", self.job_flow_id)
+        elif self.reason_to_keep:
+            raise AirflowSkipException(self.reason_to_keep.format(cluster_id=self.job_flow_id))
         else:
             super().execute(context)
 

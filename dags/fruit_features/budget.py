@@ -21,6 +21,7 @@ FIXED = timedelta(minutes=15)
 IMAGES_PER_VCPU_SECOND = 50
 # Reading the features of all images back, new ones or not. An estimate.
 REDUCED_PER_VCPU_SECOND = 1000
+GOES_ON = "; interactive is on: it goes on at that price as long as somebody uses it"
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,11 @@ def hourly_price(run: Run) -> float | None:
 
 
 def estimated_time(run: Run, plan: Plan) -> timedelta:
-    """Return how long the run's cluster will live."""
-    cores = vcpus(run.settings.smallest_worker) * run.settings.worker_count
+    """Return how long the run's cluster will live; an interactive one, until nobody has used it for its idle timeout."""
+    settings = run.settings
+    cores = vcpus(settings.smallest_worker) * settings.worker_count
     seconds = plan.new / (IMAGES_PER_VCPU_SECOND * cores) + plan.images / (REDUCED_PER_VCPU_SECOND * cores)
-    return FIXED + timedelta(seconds=seconds)
+    return FIXED + timedelta(seconds=seconds, minutes=settings.idle_timeout_minutes * settings.interactive)
 
 
 def estimate(run: Run, plan: Plan) -> Estimate:
@@ -73,7 +75,8 @@ def estimate(run: Run, plan: Plan) -> Estimate:
     if hourly is None:
         return Estimate(None, f"{hours:.1f} h of {cluster}; no price known in {run.settings.region}")
     cost = hours * hourly
-    return Estimate(cost, f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour, prices of {PRICES_DATE})")
+    words = f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour, prices of {PRICES_DATE})"
+    return Estimate(cost, words + GOES_ON * run.settings.interactive)
 
 
 def check_budget(run: Run, plan: Plan) -> str:

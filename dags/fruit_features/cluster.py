@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, cast
 
-from fruit_features import executors, fleets, overrides, tags
+from fruit_features import executors, fleets, interactive, overrides, tags
 from fruit_features.config import DEPLOYMENT, NODE_PYTHON
 from fruit_features.run import Run
 
@@ -39,7 +39,7 @@ def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTyp
     request: RunJobFlowInputTypeDef = {
         "Name": cluster_name(run),
         "ReleaseLabel": settings.release_label,
-        "Applications": [{"Name": name} for name in settings.applications],
+        "Applications": [{"Name": name} for name in interactive.applications(run)],
         "Instances": _instances(run),
         "Configurations": _configurations(run),
         "BootstrapActions": [_bootstrap_action(run, artifacts)],
@@ -48,7 +48,7 @@ def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTyp
         "JobFlowRole": settings.instance_profile,
         "VisibleToAllUsers": True,
         "AutoTerminationPolicy": {"IdleTimeout": settings.idle_timeout_minutes * 60},
-        "Tags": tags.cluster_tags(run.run_id, DEPLOYMENT),
+        "Tags": tags.cluster_tags(run.run_id, DEPLOYMENT, interactive=settings.interactive),
     }
     if settings.max_nodes:
         request["ManagedScalingPolicy"] = fleets.managed_scaling(settings)
@@ -105,6 +105,7 @@ def _configurations(run: Run) -> "list[ConfigurationUnionTypeDef]":
         },
         {"Classification": "capacity-scheduler", "Properties": executors.CAPACITY_SCHEDULER},
         {"Classification": "yarn-site", "Properties": executors.yarn_site(settings.smallest_worker)},
+        *interactive.configurations(run),
     ]
 
 

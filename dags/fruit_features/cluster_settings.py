@@ -32,7 +32,7 @@ class ClusterSettings(BaseModel):
         ("Hadoop", "Spark"),
         examples=["Hadoop", "Spark", "TensorFlow", "JupyterHub", "JupyterEnterpriseGateway"],
         title="Applications",
-        description="Spark is needed. TensorFlow comes from the bootstrap script; add JupyterHub to explore by hand.",
+        description="Spark is needed. TensorFlow comes from the bootstrap script, JupyterHub with interactive.",
         json_schema_extra=CLUSTER,
     )
     primary_instance_type: str = Field("m5.xlarge", title="Primary node", json_schema_extra=CLUSTER)
@@ -58,6 +58,13 @@ class ClusterSettings(BaseModel):
         le=10080,
         title="Idle minutes before EMR ends the cluster itself",
         description="Fallback: it holds even when Airflow is gone.",
+        json_schema_extra=CLUSTER,
+    )
+    interactive: bool = Field(
+        False,
+        title="Keep the cluster, to explore it",
+        description="On: with JupyterHub and Livy, and not ended by the run, but when it was idle for the minutes above. It costs "
+        "as much as while it works, and an open notebook keeps it from being idle.",
         json_schema_extra=CLUSTER,
     )
     ec2_key_name: str | None = Field(None, title="SSH key", description="EC2 key pair.", json_schema_extra=CLUSTER)

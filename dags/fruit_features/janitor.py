@@ -38,20 +38,21 @@ class Leftover(BaseModel):
 def find_leftovers(
     hook: IdempotentEmrHook, *, region: str, deployment: str, max_age: timedelta, run_state: RunState
 ) -> list[Leftover]:
-    """Return the deployment's clusters whose DAG run is finished, gone or too old.
+    """Return the deployment's clusters whose DAG run is finished, gone or too old; of interactive ones, those that are too old.
 
     Args:
         hook: for the region.
         region: where to look.
         deployment: whose clusters; those of other deployments in the same account are left alone.
-        max_age: of a cluster whose run is under way.
+        max_age: of a cluster whose run is under way, or which is left to a person.
         run_state: looks a DAG run up.
     """
     leftovers = []
     for cluster in _clusters(hook, deployment):
         run_id = tags.value(cluster, tags.RUN)
         age = datetime.now(UTC) - cluster["Status"]["Timeline"]["CreationDateTime"]
-        if reason := _reason(run_state(run_id) if run_id else "unknown", age, max_age):
+        kept = tags.value(cluster, tags.INTERACTIVE) == "true"  # its run's end is not its own
+        if reason := _reason(run_state(run_id) if run_id and not kept else "unknown", age, max_age):
             hours = round(age / timedelta(hours=1), 1)
             hook.log.warning("cluster %s of run %s, %.1f h old: %s", cluster["Id"], run_id, hours, reason)
             leftovers.append(

@@ -3,12 +3,13 @@
 from typing import Any
 
 from fruit_features.cluster import job_flow_request
+from fruit_features.interactive import reason_to_keep
 from fruit_features.run import Plan, Run
 from fruit_features.steps import step_requests
 
 
 def emr_requests(run: Run, plan: Plan, artifacts: dict[str, str]) -> dict[str, Any]:
-    """Return the requests by the name of the task that sends them, and the places that tasks look at.
+    """Return the requests by the name of the task that sends them, and what else they need of the run.
 
     Args:
         run: of the DAG.
@@ -18,6 +19,7 @@ def emr_requests(run: Run, plan: Plan, artifacts: dict[str, str]) -> dict[str, A
     return {
         "create_cluster": job_flow_request(run, artifacts),
         **step_requests(run, artifacts, plan),
+        "reason_to_keep": reason_to_keep(run),
         "progress_uri": run.layout.progress.uri,
         "outputs": [marker.uri for marker in run.layout.success_markers],
     }

@@ -37,6 +37,13 @@ def test_a_run_above_its_limit_is_refused_with_the_numbers(make_run: Build) -> N
     assert check_budget(make_run(max_cost_usd=0.9), plan(1_000_000))
 
 
+def test_an_interactive_cluster_is_counted_until_it_is_idle(make_run: Build) -> None:
+    estimate = check_budget(make_run(interactive=True, idle_timeout_minutes=45), plan(0))
+
+    assert "$0.82 (1.0 h of 3 x" in estimate
+    assert estimate.endswith("; interactive is on: it goes on at that price as long as somebody uses it")
+
+
 def test_an_unknown_price_is_never_guessed(make_run: Build) -> None:
     assert check_budget(make_run(core_instance_type="m7a.xlarge"), plan(0)).endswith("; no price known in eu-west-3")
     with pytest.raises(

@@ -27,7 +27,14 @@ def emr(endpoint: LocalEmr, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         client.terminate_job_flows(JobFlowIds=[cluster["Id"]])
 
 
-def create(emr: Any, run_id: str, deployment: str | None = "orchard", name: str = "fruit-features") -> str:
+def create(
+    emr: Any,
+    run_id: str,
+    deployment: str | None = "orchard",
+    name: str = "fruit-features",
+    *,
+    interactive: bool = False,
+) -> str:
     created = emr.run_job_flow(
         Name=f"{name} fruits/ {run_id}",
         ReleaseLabel="emr-7.13.0",
@@ -37,7 +44,7 @@ def create(emr: Any, run_id: str, deployment: str | None = "orchard", name: str 
             "InstanceGroups": [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}],
             "KeepJobFlowAliveWhenNoSteps": True,
         },
-        Tags=tags.cluster_tags(run_id, deployment),
+        Tags=tags.cluster_tags(run_id, deployment, interactive=interactive),
     )
     return created["JobFlowId"]
 
@@ -77,6 +84,14 @@ def test_only_what_nobody_needs_is_found_and_ended(emr: Any) -> None:
 
 def test_a_cluster_that_is_too_old_is_ended_under_its_run(emr: Any) -> None:
     cluster_id = create(emr, "running")
+
+    assert find(max_age_hours=24) == []
+    (leftover,) = find(max_age_hours=0)
+    assert (leftover.cluster_id, leftover.reason) == (cluster_id, "it is older than 0 h")
+
+
+def test_a_cluster_that_its_run_leaves_to_a_person_is_ended_by_its_age_alone(emr: Any) -> None:
+    cluster_id = create(emr, "finished", interactive=True)
 
     assert find(max_age_hours=24) == []
     (leftover,) = find(max_age_hours=0)

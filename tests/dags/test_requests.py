@@ -114,6 +114,32 @@ def test_every_param_of_the_cluster_reaches_the_request(make_run: Build) -> None
     assert (defaults["spark.executor.memory"], defaults["spark.speculation"]) == ("6g", "false")
 
 
+def test_an_interactive_cluster_has_what_the_original_had(make_run: Build) -> None:
+    run = make_run(interactive=True, applications=["Hadoop", "Spark", "JupyterHub"], idle_timeout_minutes=60)
+    request = valid("RunJobFlow", job_flow_request(run, ARTIFACTS))
+
+    names = [application["Name"] for application in request["Applications"]]
+    assert names == ["Hadoop", "Spark", "JupyterHub", "Livy", "JupyterEnterpriseGateway"]
+    (kept,) = [one for one in request["Configurations"] if one["Classification"] == "jupyter-s3-conf"]
+    assert kept["Properties"]["s3.persistence.bucket"] == "fruits", "the notebooks outlive the cluster"
+    assert {"Key": "interactive", "Value": "true"} in request["Tags"], "for the janitor"
+    assert request["AutoTerminationPolicy"] == {"IdleTimeout": 3600}, "nothing else ends it"
+
+
+@pytest.mark.parametrize(
+    ("fleet", "primary"),
+    [({}, "--instance-group-types MASTER"), ({"task_instance_count": 1}, "--instance-fleet-type MASTER")],
+)
+def test_an_interactive_run_says_how_to_reach_its_cluster(make_run: Build, fleet: dict[str, Any], primary: str) -> None:
+    assert emr_requests(make_run(), plan(), ARTIFACTS)["reason_to_keep"] is None
+
+    reason = emr_requests(make_run(interactive=True, **fleet), plan(), ARTIFACTS)["reason_to_keep"]
+    assert reason.format(cluster_id="j-1").startswith(
+        "interactive is on: cluster j-1 goes on, and costs on, until it was idle"
+    )
+    assert f"aws emr list-instances --cluster-id {{cluster_id}} {primary} --query" in reason
+
+
 def test_absent_choices_are_left_out_of_the_request(make_run: Build) -> None:
     request = valid("RunJobFlow", job_flow_request(make_run(), ARTIFACTS))
 

@@ -156,13 +156,14 @@ def test_a_lost_answer_is_settled_by_looking(emr: Any, job_flow: dict[str, Any],
     assert list(clusters(emr)) == [cluster_id]
 
 
-def end(cluster_id: str) -> EmrTerminateClusterOperator:
+def end(cluster_id: str, reason_to_keep: str | None = None) -> EmrTerminateClusterOperator:
     return EmrTerminateClusterOperator(
         task_id="terminate_cluster",
         job_flow_id=cluster_id,
         region_name="eu-west-3",
         waiter_delay=1,
         termination_timeout=timedelta(seconds=20),
+        reason_to_keep=reason_to_keep,
     )
 
 
@@ -201,3 +202,12 @@ def test_a_cluster_that_stays_is_an_error(emr: Any, job_flow: dict[str, Any], co
     cluster_id = emr.run_job_flow(**job_flow)["JobFlowId"]
     with pytest.raises(AirflowException, match="Error terminating JobFlow"):
         end(cluster_id).execute_complete(context, {"status": "error", "message": "it took too long"})
+
+
+def test_a_cluster_that_is_to_be_kept_goes_on(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
+    cluster_id = emr.run_job_flow(**job_flow)["JobFlowId"]
+    with pytest.raises(AirflowSkipException, match=f"^look at {cluster_id} yourself$"):
+        end(cluster_id, "look at {cluster_id} yourself").execute(context)
+
+    assert clusters(emr)[cluster_id] not in {"TERMINATING", "TERMINATED"}
+    emr.terminate_job_flows(JobFlowIds=[cluster_id])
