@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             else:
                 model = pca_model.fit_model(moments, chosen.model_id, options.run, **options.target)
         results = Results(options.output)  # model, vectors and report depend on nothing of one another
-        saving = pool.submit(timings.call, "save", results.save_model, chosen.features.sparkSession, model)
+        saving = pool.submit(timings.call, "save", results.save_model, model)
         writing = pool.submit(timings.call, "project", results.save_vectors, chosen.features, model, moments.count)
         with timings("report"):
             report = Report.build(options.run, chosen.summary, moments, model, options.target, found.sample)

@@ -5,6 +5,7 @@ column `features` into `features_pca` on any Spark, without this package. `<uri>
 it was fitted on, and repeats the numbers for readers without Spark.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,18 +14,12 @@ import numpy as np
 import pyspark
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.ml import PipelineModel
-from pyspark.ml.common import _py2java
-from pyspark.ml.feature import PCAModel, StandardScalerModel
-from pyspark.ml.linalg import DenseMatrix, DenseVector
-from pyspark.sql import SparkSession
 
 from spark_jobs import uris
 from spark_jobs.errors import JobError
 from spark_jobs.reduction.moments import Moments
 from spark_jobs.reduction.pca import Pca, fit
-
-INPUT, SCALED, OUTPUT = "features", "features_scaled", "features_pca"
+from spark_jobs.reduction.pipeline_files import pipeline_files
 
 
 @dataclass(frozen=True)
@@ -54,9 +49,12 @@ def fit_model(
     return PcaModel(found.pca, model_id, moments.count, found.cumulative_variance.tolist(), run)
 
 
-def save(spark: SparkSession, model: PcaModel, uri: str) -> None:
+def save(model: PcaModel, uri: str) -> None:
     """Write the pipeline to `uri` and its description to `<uri>.json`, replacing what is there."""
-    to_pipeline(spark, model.pca).write().overwrite().save(uri)
+    content = pipeline_files(model.pca)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(uris.delete_file, [uris.join(uri, name) for name in uris.list_files(uri)]))
+        list(pool.map(lambda name: uris.write_bytes(uris.join(uri, name), content[name]), content))
     uris.write_json(description_uri(uri), _description(model))
 
 
@@ -83,6 +81,9 @@ def load(uri: str, model_id: str | None = None) -> PcaModel:
 
 
 def _load_pca(uri: str) -> Pca:
+    from pyspark.ml import PipelineModel  # 0.2 s that a run with a PCA of its own need not spend
+    from pyspark.ml.feature import PCAModel, StandardScalerModel
+
     try:
         pipeline = PipelineModel.load(uri)
     except (PySparkException, Py4JJavaError) as error:
@@ -104,34 +105,6 @@ def _load_pca(uri: str) -> Pca:
 def description_uri(uri: str) -> str:
     """Return the URI of the JSON that describes the model at `uri`."""
     return f"{uris.normalize(uri)}.json"
-
-
-def to_pipeline(spark: SparkSession, pca: Pca) -> PipelineModel:
-    """Return `pca` as Spark ML's own transformers.
-
-    Spark's Python API can only fit such models, not build one from numbers. The constructors called here are those that
-    Spark's own readers use: `private[ml]` in Scala, public in bytecode, the same from Spark 2.0 to 4.0.
-    """
-    context = spark.sparkContext
-    jvm: Any = context._jvm  # noqa: SLF001 - the only way to these constructors
-    feature = jvm.org.apache.spark.ml.feature
-
-    def java(value: DenseVector | DenseMatrix) -> Any:
-        return _py2java(context, value)
-
-    scaler = feature.StandardScalerModel(
-        "features_standardization", java(DenseVector(pca.scale)), java(DenseVector(pca.mean))
-    )
-    scaler.set("withMean", True)
-    scaler.set("withStd", True)
-    scaler.setInputCol(INPUT).setOutputCol(SCALED)
-
-    rows, columns = pca.components.shape
-    matrix = DenseMatrix(rows, columns, pca.components.ravel(order="F"))
-    reduction = feature.PCAModel("features_pca", java(matrix), java(DenseVector(pca.explained_variance_ratio)))
-    reduction.set("k", pca.n_components)
-    reduction.setInputCol(SCALED).setOutputCol(OUTPUT)
-    return PipelineModel([StandardScalerModel(scaler), PCAModel(reduction)])
 
 
 def _description(model: PcaModel) -> dict[str, Any]:

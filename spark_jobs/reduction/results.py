@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
 from spark_jobs import uris
 from spark_jobs.reduction import pca_model
@@ -23,9 +23,9 @@ class Results:
 
     output: str
 
-    def save_model(self, spark: SparkSession, model: PcaModel) -> None:
+    def save_model(self, model: PcaModel) -> None:
         """Write `model/` and `model.json`."""
-        pca_model.save(spark, model, uris.join(self.output, "model"))
+        pca_model.save(model, uris.join(self.output, "model"))
 
     def save_vectors(self, features: DataFrame, model: PcaModel, rows: int) -> None:
         """Project the `rows` rows of `features` and write `pca/`."""

@@ -33,9 +33,9 @@ def fitted(rows: np.ndarray) -> PcaModel:
 
 
 @pytest.fixture(scope="module")
-def saved(spark: SparkSession, fitted: PcaModel, tmp_path_factory: pytest.TempPathFactory) -> str:
+def saved(fitted: PcaModel, tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = f"file://{tmp_path_factory.mktemp('results')}/my fruits 100%/model"
-    pca_model.save(spark, fitted, uri)
+    pca_model.save(fitted, uri)
     return uri
 
 
@@ -84,15 +84,15 @@ def test_the_description_says_what_it_is_without_spark(fitted: PcaModel, saved: 
     assert description["scale"][7] == 0
 
 
-def test_saving_again_replaces(spark: SparkSession, fitted: PcaModel, tmp_path: Path) -> None:
+def test_saving_again_replaces(fitted: PcaModel, tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/model"
-    pca_model.save(spark, fitted, uri)
+    pca_model.save(fitted, uri)
     again = PcaModel(fitted.pca, "other", 3, [1.0], "run 2")
-    pca_model.save(spark, again, uri)
+    pca_model.save(again, uri)
     assert pca_model.load(uri).model_id == "other"
 
 
-def test_a_model_that_is_not_there_is_an_error(spark: SparkSession, saved: str, tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_is_an_error(saved: str, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"absent\.json: not found"):
         pca_model.load(f"file://{tmp_path}/absent")
     copy(f"{saved.removeprefix('file://')}.json", tmp_path / "described.json")
@@ -111,9 +111,9 @@ def test_another_pipeline_is_an_error(spark: SparkSession, tmp_path: Path) -> No
         pca_model.load(uri)
 
 
-def test_another_description_is_an_error(spark: SparkSession, fitted: PcaModel, tmp_path: Path) -> None:
+def test_another_description_is_an_error(fitted: PcaModel, tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/model"
-    pca_model.save(spark, fitted, uri)
+    pca_model.save(fitted, uri)
     (tmp_path / "model.json").write_text('{"model_id": "net"}')
     with pytest.raises(JobError, match=r"model\.json: not the description of a model: no 'rows'"):
         pca_model.load(uri)
