@@ -90,25 +90,30 @@ def check_outputs(plan: dict[str, Any], params: dict[str, Any], run_id: str) -> 
 
 
 @task(outlets=[RESULTS])
-def publish(results: dict[str, Any], params: dict[str, Any], run_id: str, outlet_events: Any) -> None:
-    """Move the pointer `latest.json`, last of all, and tell the DAGs that are scheduled on the results."""
+def publish(
+    results: dict[str, Any], plan: dict[str, Any], params: dict[str, Any], ti: Any, run_id: str, outlet_events: Any
+) -> None:
+    """Move the pointer `latest.json`, last of all, and tell the DAGs that are scheduled on the results, and what they cost."""
     from fruit_features import publishing
 
     run = Run.from_params(params, run_id)
     publishing.publish(S3Hook(region_name=run.settings.region), run, results)
-    outlet_events[RESULTS].extra = results
+    emr, cluster_id = IdempotentEmrHook(region_name=run.settings.region), ti.xcom_pull(task_ids="create_cluster")
+    cost = conclusion.cost_so_far(emr, run, cluster_id, plan["new"]) if cluster_id else None
+    outlet_events[RESULTS].extra = {**results, "cost": cost}
 
 
 @task(on_failure_callback=notifications.on_failure())
 def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
     """Say what the cluster has cost; fail unless the run has published or had nothing to do."""
+    plan = ti.xcom_pull(task_ids="find_new_images")
     if cluster_id := ti.xcom_pull(task_ids="create_cluster"):
         run = Run.from_params(params, run_id)
-        conclusion.push_figures(IdempotentEmrHook(region_name=run.settings.region), run, cluster_id, ti)
+        conclusion.push_figures(IdempotentEmrHook(region_name=run.settings.region), run, cluster_id, ti, plan["new"])
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
     conclusion.check_conclusion(
         states,
-        has_work=bool(ti.xcom_pull(task_ids="find_new_images")),
+        has_work=bool(plan),
         error_of=lambda task_id: ti.xcom_pull(task_ids=task_id, key=notifications.FAILURE),
     )
 
@@ -162,7 +167,7 @@ def fruit_features() -> None:
             task_id="wait_for_outputs", bucket_key=asked["outputs"], deferrable=False, timeout=config.OUTPUTS_TIMEOUT
         )
         results = check_outputs(plan)
-        published = publish(results)
+        published = publish(results, plan)
         chain(reduce_dimensions, wait_for_outputs, results, published)
 
     # A teardown too, as marking a run as failed skips all else.

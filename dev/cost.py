@@ -1,22 +1,17 @@
 """What runs cost on paper: dev/cost.py prints the table of docs/cost.md.
 
-Estimates from the rates and prices below; the page says where each comes from.
+Estimates from the rates and prices that the DAG estimates with; the page says where each comes from. Needs dags/ on PYTHONPATH.
 """
 
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 
-# USD an hour, Linux On-Demand in eu-west-3: EC2, and EMR's fee. Of 2 March 2025; docs/cost.md has the command that renews them.
-PRICES = {
-    "m5.xlarge": (0.224, 0.048),
-    "m5.2xlarge": (0.448, 0.096),
-    "c7g.xlarge": (0.1717, 0.036),
-}
-DISK_USD_HOUR = 0.012  # a node's 64 GB of gp2 and its root volume, at 0.116 USD a GB and month
-VCPUS = {"xlarge": 4, "2xlarge": 8}
-IMAGES_PER_VCPU_SECOND = 50  # extraction
-ROWS_PER_VCPU_SECOND = 1000  # reading all features back
-FIXED_MINUTES = 15.0  # the cluster's start and end, and the start of three steps
+from fruit_features.instance_types import vcpus
+from fruit_features.prices import DISK_USD_PER_VCPU_HOUR, PRICES, price
+from fruit_features.rates import FIXED, IMAGES_PER_VCPU_SECOND, REDUCED_PER_VCPU_SECOND
+
+REGION = "eu-west-3"
 
 
 @dataclass(frozen=True)
@@ -29,13 +24,15 @@ class Cluster:
     @property
     def usd_per_hour(self) -> float:
         """Instances, EMR's fee and disks."""
-        return (self.cores + 1) * (sum(PRICES[self.instance_type]) + DISK_USD_HOUR)
+        hourly = price(REGION, self.instance_type)
+        assert hourly is not None
+        return (self.cores + 1) * (hourly + vcpus(self.instance_type) * DISK_USD_PER_VCPU_HOUR)
 
     def minutes(self, images: int) -> float:
         """Return how long the cluster lives for a first run over so many images."""
-        vcpus = self.cores * VCPUS[self.instance_type.partition(".")[2]]
-        seconds = images / vcpus * (1 / IMAGES_PER_VCPU_SECOND + 1 / ROWS_PER_VCPU_SECOND)
-        return FIXED_MINUTES + seconds / 60
+        rate = 1 / IMAGES_PER_VCPU_SECOND + 1 / REDUCED_PER_VCPU_SECOND
+        seconds = images / (self.cores * vcpus(self.instance_type)) * rate
+        return (FIXED + timedelta(seconds=seconds)) / timedelta(minutes=1)
 
 
 def row(what: str, minutes: float, usd_per_hour: float, images: int) -> str:
@@ -56,5 +53,14 @@ def table() -> str:
     return lines
 
 
+def price_table() -> str:
+    """Return the prices, and what of them has no source."""
+    lines = "| type | EC2, USD an hour | EMR's fee | without a source |\n|---|---|---|---|\n"
+    for instance_type, each in PRICES[REGION].items():
+        lines += f"| {instance_type} | {each.ec2:.4f} | {each.emr:.4f} | {each.derived or '-'} |\n"
+    return lines
+
+
 if __name__ == "__main__":
-    print(table(), end="")
+    print(table())
+    print(price_table(), end="")

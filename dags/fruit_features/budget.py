@@ -1,26 +1,20 @@
-"""What a run costs: an estimate before there is a cluster, and a figure when it has ended.
+"""What a run will cost, estimated before there is a cluster; `costs` has what it has cost.
 
 Instances and EMR's fee only: disks (about 4 % more), requests to S3 and transfer are not counted.
 """
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features.cluster_settings import ClusterSettings
 from fruit_features.instance_types import vcpus
-from fruit_features.prices import PRICES_DATE, price, spot_share
+from fruit_features.prices import price, source, spot_share
+from fruit_features.rates import FIXED, IMAGES_PER_VCPU_SECOND, REDUCED_PER_VCPU_SECOND
 from fruit_features.run import Plan, Run
 
-# Of a run without images: the cluster's start and end, and the start of three steps. An estimate.
-FIXED = timedelta(minutes=15)
-# Extraction on an m5's hardware threads: images of 100 x 100 pixels, half of what a whole core does. An estimate.
-IMAGES_PER_VCPU_SECOND = 50
-# Reading the features of all images back, new ones or not. An estimate.
-REDUCED_PER_VCPU_SECOND = 1000
 GOES_ON = "; interactive is on: it goes on at that price as long as somebody uses it"
 
 
@@ -75,7 +69,8 @@ def estimate(run: Run, plan: Plan) -> Estimate:
     if hourly is None:
         return Estimate(None, f"{hours:.1f} h of {cluster}; no price known in {run.settings.region}")
     cost = hours * hourly
-    words = f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour, prices of {PRICES_DATE})"
+    dated = source(run.settings.region, [run.settings.primary_instance_type, *run.settings.worker_types])
+    words = f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour, {dated})"
     return Estimate(cost, words + GOES_ON * run.settings.interactive)
 
 
@@ -108,18 +103,3 @@ def approval_request(run: Run, plan: Plan) -> str | None:
         f"{plan.new} new images of {plan.images}: about {expected.words}. Asked because more than approval_above_usd = "
         f"{limit:g}, or unknown."
     )
-
-
-def figures(run: Run, cluster: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """Return what the run's cluster has cost: its id, `hours`, and `cost_usd`, None where no price is known.
-
-    Args:
-        run: of the DAG.
-        cluster: as DescribeCluster returns it.
-        now: the end of a cluster that has not ended.
-    """
-    timeline = cluster["Status"]["Timeline"]
-    hours = (timeline.get("EndDateTime", now) - timeline["CreationDateTime"]) / timedelta(hours=1)
-    hourly = hourly_price(run)
-    cost = None if hourly is None else round(hours * hourly, 2)
-    return {"cluster": cluster["Id"], "hours": round(hours, 2), "cost_usd": cost}

@@ -8,11 +8,30 @@ from airflow.providers.amazon.aws.hooks.emr import EmrHook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fruit_features import budget
+from fruit_features import costs
 from fruit_features.run import Run
 
 
-def push_figures(hook: EmrHook, run: Run, cluster_id: str, ti: Any) -> None:
+def cost_so_far(hook: EmrHook, run: Run, cluster_id: str, new: int) -> dict[str, Any] | None:
+    """Return what the run's cluster has cost until now; None, and say so, without EMR's answer.
+
+    Args:
+        hook: for the cluster's region.
+        run: of the DAG.
+        cluster_id: of the run's latest cluster.
+        new: images that the run had to extract.
+    """
+    try:
+        cluster = hook.conn.describe_cluster(ClusterId=cluster_id)["Cluster"]
+        pages = hook.conn.get_paginator("list_instances").paginate(ClusterId=cluster_id)
+        instances = [instance for page in pages for instance in page["Instances"]]
+    except (BotoCoreError, ClientError) as error:
+        hook.log.warning("What cluster %s has cost is unknown: %s", cluster_id, error)
+        return None
+    return costs.figures(run, cluster, instances, datetime.now(UTC), new=new)
+
+
+def push_figures(hook: EmrHook, run: Run, cluster_id: str, ti: Any, new: int = 0) -> None:
     """Log what the run's cluster has cost, and push it as the XCom `figures`; without EMR's answer, say so.
 
     Args:
@@ -20,15 +39,13 @@ def push_figures(hook: EmrHook, run: Run, cluster_id: str, ti: Any) -> None:
         run: of the DAG.
         cluster_id: of the run's latest cluster.
         ti: the task instance that pushes.
+        new: images that the run had to extract.
     """
-    try:
-        cluster = hook.conn.describe_cluster(ClusterId=cluster_id)["Cluster"]
-    except (BotoCoreError, ClientError) as error:
-        hook.log.warning("What cluster %s has cost is unknown: %s", cluster_id, error)
+    if (figures := cost_so_far(hook, run, cluster_id, new)) is None:
         return
-    figures = budget.figures(run, cluster, datetime.now(UTC))
     cost = "no price known" if figures["cost_usd"] is None else f"about ${figures['cost_usd']:.2f}"
-    hook.log.info("cluster %s lived %.2f h: %s", cluster_id, figures["hours"], cost)
+    each = f", ${figures['cost_usd_per_1000']:.4f} per 1,000 new images" if figures["cost_usd_per_1000"] else ""
+    hook.log.info("cluster %s lived %.2f h: %s%s", cluster_id, figures["hours"], cost, each)
     ti.xcom_push(key="figures", value=figures)
 
 

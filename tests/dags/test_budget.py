@@ -1,16 +1,15 @@
-"""What a run will cost is said, and refused, before there is a cluster; what it has cost, afterwards."""
+"""What a run will cost is said, and refused, before there is a cluster."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_features.budget import FIXED, approval_request, check_budget, estimated_time, figures, hourly_price
+from fruit_features.budget import approval_request, check_budget, estimated_time, hourly_price
+from fruit_features.rates import FIXED
 from fruit_features.run import Plan, Run
 
 Build = Callable[..., Run]
-START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
 def plan(new: int) -> Plan:
@@ -89,13 +88,3 @@ def test_a_person_is_asked_where_no_price_is_known(make_run: Build) -> None:
     question = approval_request(make_run(approval_above_usd=100, core_instance_type="m7a.xlarge"), plan(1))
     assert question
     assert "no price known in eu-west-3" in question
-
-
-def test_the_cost_of_a_cluster_is_its_life_times_its_price(make_run: Build) -> None:
-    timeline = {"CreationDateTime": START, "EndDateTime": START + timedelta(minutes=30)}
-    cluster = {"Id": "j-1", "Status": {"Timeline": timeline}}
-
-    assert figures(make_run(), cluster, START) == {"cluster": "j-1", "hours": 0.5, "cost_usd": 0.41}
-    assert figures(make_run(region="us-east-1"), cluster, START)["cost_usd"] is None
-    del timeline["EndDateTime"]
-    assert figures(make_run(), cluster, START + timedelta(hours=1))["hours"] == 1

@@ -1,15 +1,22 @@
 """Only a run that has published, or had nothing to do, is a success."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
 from emr_hook import IdempotentEmrHook
 from fruit_features.cluster import job_flow_request
 from fruit_features.conclusion import check_conclusion, push_figures
 from fruit_features.run import Run
+from tests.conftest import PROJECT
+from tests.dags.conftest import RUN, RUN_ID
 from tests.dags.test_requests import ARTIFACTS
 
 PUBLISHED = {"find_new_images": "success", "publish": "success", "terminate_cluster": "success"}
@@ -55,7 +62,9 @@ def test_what_the_cluster_has_cost_is_pushed(make_run: Callable[..., Run]) -> No
     push_figures(emr, make_run(), cluster_id, ti)
     emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
 
-    ti.xcom_push.assert_called_once_with(key="figures", value={"cluster": cluster_id, "hours": 0, "cost_usd": 0})
+    ti.xcom_push.assert_called_once()
+    figures = ti.xcom_push.call_args.kwargs["value"]
+    assert (figures["cluster"], figures["hours"], figures["cost_usd"], figures["ended"]) == (cluster_id, 0, 0, False)
 
 
 @pytest.mark.usefixtures("hook")
@@ -64,3 +73,34 @@ def test_a_cost_that_nobody_knows_does_not_fail_the_run(make_run: Callable[..., 
     push_figures(IdempotentEmrHook(region_name="eu-west-3"), make_run(), "j-UNKNOWN", ti)
 
     ti.xcom_push.assert_not_called()
+
+
+def task(name: str) -> Any:
+    """The function behind a task of the DAG."""
+    return DagBag(PROJECT / "dags").dags["fruit_features"].get_task(name).python_callable
+
+
+def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(
+    hook: S3Hook, make_run: Callable[..., Run]
+) -> None:
+    emr = IdempotentEmrHook(region_name="eu-west-3")
+    request = {**job_flow_request(make_run(), ARTIFACTS), "BootstrapActions": []}
+    cluster_id = emr.conn.run_job_flow(**request)["JobFlowId"]
+    plan = {"images": 2000, "new": 1000}
+    pulled = {"create_cluster": cluster_id, "find_new_images": plan}
+    ti = MagicMock(name="task instance")
+    ti.xcom_pull = lambda task_ids, **_: pulled[task_ids]
+    ti.get_task_states.return_value = {RUN_ID: PUBLISHED}
+    params, events = make_run().settings.model_dump(), defaultdict(SimpleNamespace)
+    results = {"run": RUN, "listed": "2026-11-22T10:00:00+00:00", "components": 40}
+
+    task("publish")(results, plan, params, ti, RUN_ID, events)
+    ((asset, event),) = events.items()
+    assert (asset.name, event.extra["components"]) == ("fruit_features_results", 40)
+    assert event.extra["cost"]["cluster"] == cluster_id
+    assert event.extra["cost"]["ended"] is False
+    assert event.extra["cost"]["cost_usd_of"]["requests"] == pytest.approx(0.0004)
+
+    task("conclude_run")(params, ti, RUN_ID)
+    emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+    assert ti.xcom_push.call_args.kwargs["value"]["cost_usd_per_1000"] >= 0.0004

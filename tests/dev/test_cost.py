@@ -3,11 +3,19 @@
 import pytest
 
 import cost
+from fruit_features.prices import PRICES_DATE
 from tests.conftest import PROJECT
 
 
 def test_the_page_has_the_table() -> None:
     assert cost.table() in (PROJECT / "docs/cost.md").read_text(encoding="utf-8"), "copy the output of dev/cost.py"
+
+
+def test_the_page_has_the_prices_and_says_which_have_no_source() -> None:
+    page = (PROJECT / "docs/cost.md").read_text(encoding="utf-8")
+
+    assert cost.price_table() in page, "copy the output of dev/cost.py"
+    assert PRICES_DATE in page
 
 
 def test_a_million_images_on_the_default_cluster() -> None:
