@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
+from local_emr.browser import Browser, respond
 from local_emr.emr.faults import FaultError, Faults
 from local_emr.emr.lifecycle import Lifecycle
 from local_emr.emr.registry import Registry
@@ -31,10 +32,14 @@ class Admin:
         self._faults = faults
         self._s3 = s3
         self._reset = reset
+        self._browser = Browser(registry, s3)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
         method, parts = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(self.PREFIX).split("/")
+        if _is_page(method, parts):
+            path = unquote(str(environ["RAW_URI"]).partition("?")[0]).removeprefix(self.PREFIX)
+            return respond(self._browser, environ, path, start_response)
         try:
             match method, parts:
                 case "GET", ["clusters", cluster_id, "steps", step_id, stream] if stream in STREAMS:
@@ -117,3 +122,13 @@ class Admin:
         ]
         start_response("200 OK", headers)
         return [text]
+
+
+def _is_page(method: str, parts: list[str]) -> bool:
+    """Say whether the request is for a page of people's."""
+    match method, parts:
+        case "GET", [""] | ["browser.css" | "browser.js"] | ["clusters", _] | ["clusters", _, "steps", _]:
+            return True
+        case "GET" | "PUT", ["s3", _, *_]:
+            return True
+    return False
