@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=32)
-def _results(bucket: str, prefix: str) -> Results:
+def _results(bucket: str, prefix: str, images_prefix: str) -> Results:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    return Results(S3Hook(CONNECTION).get_conn(), bucket, prefix)
+    return Results(S3Hook(CONNECTION).get_conn(), bucket, prefix, images_prefix)
 
 
 def open_results(run_id: str | None) -> Results:
@@ -33,9 +33,11 @@ def open_results(run_id: str | None) -> Results:
     bucket = conf.get("bucket") or os.environ.get("FRUITS_BUCKET")
     if not bucket:
         raise ResultsError("No bucket is known here: set FRUITS_BUCKET for Airflow's API server (see .env.example).")
-    prefix = str(conf.get("output_prefix") or "").strip("/")
+    output, images = (str(conf.get(name) or "").strip("/") for name in ("output_prefix", "images_prefix"))
+    if "images_prefix" not in conf:
+        images = "images"
     try:
-        return _results(str(bucket), f"{prefix}/" if prefix else "")
+        return _results(str(bucket), *(f"{prefix}/" if prefix else "" for prefix in (output, images)))
     except Exception as error:  # a connection fails in as many ways as there are secrets backends
         log.exception("no S3 client by connection %s", CONNECTION)
         raise ResultsError(f"The connection {CONNECTION} gives no access to S3: {error}") from error
@@ -52,23 +54,36 @@ def _conf(run_id: str) -> Mapping[str, Any]:
     return conf if isinstance(conf, Mapping) else {}
 
 
-def durations() -> dict[str, float]:
-    """Return the seconds of every run that has ended, by the name of its folder."""
+def records() -> dict[str, dict[str, float | None]]:
+    """Return seconds and cost of every run that has ended, by the name of its folder."""
     from airflow.models.dagrun import DagRun
+    from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     columns = select(DagRun.run_id, DagRun.start_date, DagRun.end_date).where(DagRun.dag_id == DAG_ID)
     with create_session() as session:
         rows = session.execute(columns.where(DagRun.start_date.is_not(None), DagRun.end_date.is_not(None))).all()
-    return {run_name(run_id): (end - start).total_seconds() for run_id, start, end in rows if start and end}
+        pushed = select(XComModel).where(XComModel.dag_id == DAG_ID, XComModel.task_id == "conclude_run")
+        figures = {
+            each.run_id: XComModel.deserialize_value(each)
+            for each in session.scalars(pushed.where(XComModel.key == "figures"))
+        }
+    return {
+        run_name(run_id): {
+            "seconds": (end - start).total_seconds(),
+            "cost_usd": figures.get(run_id, {}).get("cost_usd"),
+        }
+        for run_id, start, end in rows
+        if start and end
+    }
 
 
 @lru_cache(maxsize=1)
 def _apps() -> list[dict[str, Any]]:
     from results_page.pages import create_app
 
-    return [{"app": create_app(open_results, durations), "url_prefix": MOUNT, "name": "Fruit results"}]
+    return [{"app": create_app(open_results, records), "url_prefix": MOUNT, "name": "Fruit results"}]
 
 
 def _application() -> list[dict[str, str]]:

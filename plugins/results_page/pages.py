@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import requires_access_dag
@@ -11,6 +12,7 @@ from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from results_page.images import image_keys, read_image
 from results_page.reading import DAG_ID, NotFoundError, Results, ResultsError, run_name
 
 PER_PAGE = 25
@@ -18,7 +20,7 @@ HERE = Path(__file__).parent
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
+        "default-src 'none'; style-src 'self'; frame-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'self'"
     ),
     "Referrer-Policy": "same-origin",
@@ -30,29 +32,29 @@ HEADERS = {
 REPORT_HEADERS = HEADERS | {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts"
+        "form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts allow-downloads"
     )
 }
 
 Open = Callable[[str | None], Results]
-Durations = Callable[[], Mapping[str, float]]
+Records = Callable[[], Mapping[str, Mapping[str, float | None]]]
 
 may_see_runs = requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID)
 
 
-def create_app(open_results: Open, durations: Durations) -> FastAPI:
+def create_app(open_results: Open, records: Records) -> FastAPI:
     """Return the application.
 
     Args:
         open_results: gives the results that belong to a run_id, or with None those of the default bucket; raises ResultsError.
-        durations: gives seconds by the name of the run, as Airflow knows them.
+        records: gives what Airflow knows of each run, by its name: `seconds`, `cost_usd`.
     """
     # A mounted application inherits nothing of Airflow's: without this every route would be open to everybody.
     app = FastAPI(dependencies=[Depends(may_see_runs)], docs_url=None, redoc_url=None, openapi_url=None)
     templates = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    templates.filters["duration"] = duration
+    templates.filters |= {"duration": duration, "usd": usd, "segment": segment}
 
     def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
         return HTMLResponse(templates.get_template(name).render(values), status, HEADERS)
@@ -67,11 +69,12 @@ def create_app(open_results: Open, durations: Durations) -> FastAPI:
     def style() -> Response:
         return Response((HERE / "style.css").read_text(encoding="utf-8"), media_type="text/css", headers=HEADERS)
 
-    _add_runs(app, page, open_results, durations)
+    _add_runs(app, page, open_results, records)
+    _add_images(app, page, open_results)
     return app
 
 
-def _add_runs(app: FastAPI, page: Callable[..., HTMLResponse], open_results: Open, durations: Durations) -> None:
+def _add_runs(app: FastAPI, page: Callable[..., HTMLResponse], open_results: Open, records: Records) -> None:
     @app.get("/")
     def runs(number: Annotated[int, Query(alias="page", ge=1)] = 1) -> HTMLResponse:
         """List the runs, the newest first."""
@@ -86,7 +89,7 @@ def _add_runs(app: FastAPI, page: Callable[..., HTMLResponse], open_results: Ope
             total=len(names),
             number=number,
             pages=pages,
-            durations=durations(),
+            records=records(),
             top="./",
             bucket=results.bucket,
         )
@@ -95,7 +98,7 @@ def _add_runs(app: FastAPI, page: Callable[..., HTMLResponse], open_results: Ope
     def one(run: str) -> HTMLResponse:
         """Show a run's figures and its report; `run` is a run_id or the name of its folder."""
         found = open_results(run).run(run_name(run))
-        return page("run.html", run=found, durations=durations(), top="../", here=run)
+        return page("run.html", run=found, records=records(), top="../", here=run)
 
     @app.get("/runs/{run}/report")
     def report(run: str) -> StreamingResponse:
@@ -106,8 +109,24 @@ def _add_runs(app: FastAPI, page: Callable[..., HTMLResponse], open_results: Ope
     @app.get("/runs/{run}/rejects")
     def rejects(run: str) -> HTMLResponse:
         """List what the run has rejected."""
-        found = open_results(run).rejects(run_name(run))
-        return page("rejects.html", run=run_name(run), rejects=found, top="../../", here=run)
+        results = open_results(run)
+        found = results.rejects(run_name(run))
+        start = f"s3://{results.bucket}/"
+        return page("rejects.html", run=run_name(run), rejects=found, top="../../", here=run, start=start)
+
+
+def _add_images(app: FastAPI, page: Callable[..., HTMLResponse], open_results: Open) -> None:
+    @app.get("/runs/{run}/varieties")
+    def variety(run: str, label: str) -> HTMLResponse:
+        """Show the first images of a variety."""
+        keys = image_keys(open_results(run), label)
+        return page("variety.html", run=run_name(run), label=label, keys=keys, top="../../", here=run)
+
+    @app.get("/runs/{run}/image")
+    def image(run: str, key: str) -> Response:
+        """Return one of the images."""
+        content, kind = read_image(open_results(run), key)
+        return Response(content, media_type=kind, headers=HEADERS | {"Cache-Control": "private, max-age=600"})
 
 
 def duration(seconds: float | None) -> str:
@@ -118,3 +137,13 @@ def duration(seconds: float | None) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def usd(cost: float | None) -> str:
+    """Return `$0.14`; a dash for None."""
+    return "–" if cost is None else f"${cost:,.2f}"
+
+
+def segment(text: str) -> str:
+    """Return a name as a part of a URL: a slash in it is none of the path's."""
+    return quote(text, safe="")

@@ -52,6 +52,12 @@ class RunResults:
         counts = found if isinstance(found, dict) else {}
         return sorted(counts.items(), key=lambda item: (-int(item[1]), item[0]))
 
+    @property
+    def labels(self) -> list[str]:
+        """The varieties, in order."""
+        found = self.report.get("labels")
+        return sorted(found) if isinstance(found, dict) else []
+
 
 @dataclass(frozen=True)
 class Rejects:
@@ -74,11 +80,13 @@ class Results:
         client: of S3.
         bucket: its name.
         prefix: of the pipeline's own keys; ends in a slash, or is empty.
+        images_prefix: of the images, likewise.
     """
 
     client: Any
     bucket: str
     prefix: str = ""
+    images_prefix: str = "images/"
     clock: Callable[[], float] = time.monotonic
     _kept: dict[str, tuple[float, RunResults]] = field(default_factory=dict)
 
@@ -89,7 +97,7 @@ class Results:
             ResultsError: S3 does not answer.
         """
         prefix = f"{self.prefix}results/run="
-        with _translated(f"s3://{self.bucket}/{prefix}"):
+        with translated(f"s3://{self.bucket}/{prefix}"):
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix, Delimiter="/"
             )
@@ -166,7 +174,7 @@ class Results:
         from pyarrow import parquet
 
         prefix = f"{self.prefix}rejects/run={name}/"
-        with _translated(f"s3://{self.bucket}/{prefix}"):
+        with translated(f"s3://{self.bucket}/{prefix}"):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
         counts: Counter[str] = Counter()
@@ -184,16 +192,16 @@ class Results:
         return Rejects(dict(counts.most_common()), rows)
 
     def _read(self, name: str, **options: str) -> bytes:
-        with _translated(f"s3://{self.bucket}/{self.prefix}{name}"):
+        with translated(f"s3://{self.bucket}/{self.prefix}{name}"):
             return bytes(self._body(name, **options).read())
 
     def _body(self, name: str, **options: str) -> Any:
         key = f"{self.prefix}{name}"
-        with _translated(f"s3://{self.bucket}/{key}"):
+        with translated(f"s3://{self.bucket}/{key}"):
             return self.client.get_object(Bucket=self.bucket, Key=key, **options)["Body"]
 
 
-class _translated:  # noqa: N801 - used as a statement
+class translated:  # noqa: N801 - used as a statement
     """Turns boto3's errors into ResultsError."""
 
     def __init__(self, uri: str) -> None:

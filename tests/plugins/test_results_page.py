@@ -1,8 +1,10 @@
 """The results page, on a listing of the local endpoint; who may see it is Airflow's own check."""
 
+import html
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -44,7 +46,7 @@ def app(results: Results) -> FastAPI:
             raise ResultsError(f"no bucket {HOSTILE}")
         return results
 
-    return pages.create_app(open_results, lambda: {"manual__2026-01-02": 3725.0})
+    return pages.create_app(open_results, lambda: {"manual__2026-01-02": {"seconds": 3725.0, "cost_usd": 0.136}})
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_runs_are_listed_with_their_figures_the_newest_first(client: TestClient,
 
     order = [page.index(name) for name in ("2026-01-03T10", "2026-01-01T10", "manual__2026-01-02<")]
     assert order == sorted(order)
-    for text in ("1,354", "29", "80.31%", "2 truncated, 1 empty", "1 h 02 min", "orchard"):
+    for text in ("1,354", "29", "80.31%", "2 truncated, 1 empty", "1 h 02 min", "$0.14", "orchard"):
         assert text in page
     assert page.count("published") == 1
 
@@ -101,7 +103,7 @@ def test_the_report_is_streamed_with_an_origin_of_its_own(client: TestClient, s3
     assert report.headers["content-type"] == "text/html; charset=utf-8"
     policy = report.headers["content-security-policy"].split("; ")
     assert "default-src 'none'" in policy
-    assert "sandbox allow-scripts" in policy, "its scripts must not act as the person who reads it"
+    assert "sandbox allow-scripts allow-downloads" in policy, "its scripts must not act as the person who reads it"
 
 
 def test_rejects_are_listed_with_counts(client: TestClient, s3: Any) -> None:
@@ -116,6 +118,34 @@ def test_rejects_are_listed_with_counts(client: TestClient, s3: Any) -> None:
     assert page.count("0 bytes") == 500
     assert "<img" not in page
     assert "&lt;img src=x" in page
+
+
+def test_a_variety_shows_its_images_and_nothing_else_of_the_bucket(client: TestClient, s3: Any) -> None:
+    label = HOSTILE.replace("/", "")
+    put_run(s3, "r", labels={label: {"features": 1, "rejects": 1}})
+    s3.put_object(Bucket=BUCKET, Key=f"images/{label}/1 %+#.jpg", Body=b"\xff\xd8\xff a photo")
+    s3.put_object(Bucket=BUCKET, Key=f"images/{label}/page.jpg", Body=b"<script>1</script>")
+    links = re.findall(r'href="(r/varieties[^"]*)"', client.get("/fruits/runs/r").text)
+    page = client.get(f"/fruits/runs/{html.unescape(links[0])}")
+
+    assert "<img src=x" not in page.text
+    pictures = [html.unescape(url) for url in re.findall(r'<img src="(image[^"]*)"', page.text)]
+    answers = [client.get(f"/fruits/runs/r/{url}") for url in pictures]
+    assert [answer.status_code for answer in answers] == [200, 404]
+    assert answers[0].content == b"\xff\xd8\xff a photo"
+    assert answers[0].headers["content-type"] == "image/jpeg"
+    assert client.get("/fruits/runs/r/image?key=results/latest.json").status_code == 404
+    assert client.get("/fruits/runs/r/image?key=images/../results/latest.json").status_code == 404
+
+
+def test_rejects_have_pictures_where_a_browser_can_show_them(client: TestClient, s3: Any) -> None:
+    row = {"path": f"s3://{BUCKET}/images/Kiwi/a & b.jpg", "label": "Kiwi", "reason": "too_large", "detail": ""}
+    s3.put_object(Bucket=BUCKET, Key="rejects/run=r/part-0.parquet", Body=parquet([row] * 150))
+    s3.put_object(Bucket=BUCKET, Key="images/Kiwi/a & b.jpg", Body=b"\x89PNG")
+    pictures = re.findall(r'<img src="(image[^"]*)"', client.get("/fruits/runs/r/rejects").text)
+
+    assert len(pictures) == 100
+    assert client.get(f"/fruits/runs/r/{html.unescape(pictures[0])}").headers["content-type"] == "image/png"
 
 
 def test_names_from_the_bucket_are_text_everywhere(client: TestClient, s3: Any) -> None:
@@ -167,9 +197,9 @@ def test_every_route_asks_airflow_who_it_is(app: FastAPI) -> None:
     client = TestClient(app)
     routes = [route for route in app.routes if hasattr(route, "path")]
 
-    assert len(routes) == 5
+    assert len(routes) == 7
     for route in routes:
-        answer = client.get(route.path.replace("{run}", "r"))
+        answer = client.get(route.path.replace("{run}", "r"), params={"label": "x", "key": "images/x"})
         assert answer.status_code == 401, route.path
         assert "DOCTYPE" not in answer.text
 
