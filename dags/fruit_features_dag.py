@@ -49,7 +49,7 @@ from fruit_features import artifacts, budget, conclusion, config, notifications,
 from fruit_features.graph import drop_implied_edges
 from fruit_features.run import Plan, Run
 from fruit_features.schedule import RESULTS, dag_schedule
-from fruit_features.settings import PARAMS
+from fruit_features.trigger_form import form_params
 
 
 @task.short_circuit
@@ -122,7 +122,7 @@ def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
     doc_md=__doc__,
     schedule=dag_schedule(config.SCHEDULE, config.QUEUE_URL, config.DEFAULT_BUCKET),
     catchup=False,  # a sweep finds all there is, however many were missed
-    params=PARAMS,
+    params=form_params(),
     max_active_runs=1,  # what is new depends on what the run before has extracted
     deadline=notifications.deadline(),
     default_args={**config.TASK_DEFAULTS, "on_failure_callback": notifications.remember_failure},

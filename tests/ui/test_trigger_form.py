@@ -56,6 +56,7 @@ def form(browser: Browser, airflow: str) -> Iterator[Page]:
     page = context.new_page()
     page.goto(f"{airflow}/dags/fruit_features")
     page.get_by_test_id("trigger-dag-button").first.click()
+    page.get_by_role("button", name="Results").click()
     expect(variance(page)).to_have_value("0.8", timeout=PATIENCE)
     yield page
     context.close()
