@@ -4,7 +4,10 @@ import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -295,6 +298,17 @@ def test_a_yarn_that_does_not_start_says_what_to_look_at(aws: LocalEmr, emr: Emr
     message = status["StateChangeReason"]["Message"]
     assert re.search(r"YARN's \S+ ended with exit code \d+: (Caused by: )?java.lang.NumberFormatException: ", message)
     assert Path(message.split("(")[-1].rstrip(")")).is_file()
+
+
+def test_nodes_are_counted_past_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    (tmp_path / "ws/v1/cluster").mkdir(parents=True)
+    (tmp_path / "ws/v1/cluster/metrics").write_text('{"activeNodes": 2}')
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        counted = daemons.active_nodes(f"127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert counted == 2
 
 
 def test_memory_is_that_of_emr_scaled_to_the_machine() -> None:

@@ -27,6 +27,9 @@ NODE_MANAGER = "org.apache.hadoop.yarn.server.nodemanager.NodeManager"
 EXECUTOR = "org.apache.spark.executor.YarnCoarseGrainedExecutorBackend"
 # In client deploy mode: Spark's driver is the step's own process.
 APPLICATION_MASTER = "org.apache.spark.deploy.yarn.ExecutorLauncher"
+# A proxy of this machine's environment knows no other daemon of its loopback interface: nodes would never be seen to register.
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+ANSWER_SECONDS = 10  # the first answer of a ResourceManager takes one on a quiet machine
 START_SECONDS = 240  # it takes ten; more than that only on a machine that does much else
 
 
@@ -98,12 +101,7 @@ class Yarn:
 
     def nodes_running(self) -> int:
         """Return how many nodes the ResourceManager counts as running; 0 while it does not answer."""
-        address = self.site["yarn.resourcemanager.webapp.address"]
-        try:
-            with urllib.request.urlopen(f"http://{address}/ws/v1/cluster/metrics", timeout=2) as answer:
-                return int(json.load(answer)["activeNodes"])
-        except (OSError, ValueError):
-            return 0
+        return active_nodes(self.site["yarn.resourcemanager.webapp.address"])
 
     @property
     def has_application(self) -> bool:
@@ -215,6 +213,15 @@ class Yarn:
                 },
                 start_new_session=True,
             )
+
+
+def active_nodes(address: str) -> int:
+    """Return how many nodes a ResourceManager's web address counts as running; 0 while it does not answer."""
+    try:
+        with DIRECTLY.open(f"http://{address}/ws/v1/cluster/metrics", timeout=ANSWER_SECONDS) as answer:
+            return int(json.load(answer)["activeNodes"])
+    except (OSError, ValueError):
+        return 0
 
 
 def _end(daemon: subprocess.Popen[bytes]) -> None:
