@@ -81,7 +81,7 @@ docs: $(VENV)/.airflow $(VENV)/.docs ## The site of docs/, into site/, and docs/
 	@NO_MKDOCS_2_WARNING=true $(VENV)/docs/bin/mkdocs build --quiet --strict && echo "site/index.html"
 
 audit: $(VENV)/.docs ## Known vulnerabilities in the lock files; says so where the index cannot be asked
-	@$(VENV)/docs/bin/python dev/audit.py requirements/*.txt bootstrap/*.txt app/requirements.txt
+	@$(VENV)/docs/bin/python dev/audit.py requirements/*.txt bootstrap/*.txt app/requirements.txt docker/requirements.txt
 
 sbom: setup $(VENV)/.docs ## The bills of materials of both environments, into sbom/ (CycloneDX), and their licenses
 	@mkdir -p sbom
