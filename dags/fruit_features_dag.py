@@ -17,11 +17,14 @@ and uploads start it too, if the installation says so (`docs/schedule.md`).
 | `terminate_cluster` | as soon as the last step has ended, and whatever happened before it; skipped by the param `interactive` |
 | `wait_for_outputs`, `check_outputs` | prove that no image is lost or counted twice, and that the numbers are right |
 | `publish` | moves `results/latest.json` to this run |
-| `conclude_run` | says what the cluster has cost; fails unless the run has published or had nothing to do |
+| `conclude_run` | says what the run's clusters have cost; fails unless the run has published or had nothing to do |
 
 **When it fails**: the failed task's log ends with the reason, and with the last lines of the step's own log. The cluster is
 gone, `results/latest.json` still names the previous run. Fix the cause, then clear the failed task, which gets a new cluster,
 or trigger the DAG again: images that were already extracted are not extracted again. A published run refuses to be cleared.
+
+If AWS takes the cluster away (a Spot reclaim, a zone, the primary node), the run goes on by itself on a second one, with what is
+in S3 already. There is no third.
 
 **To stop a run**, mark it as failed: its step is cancelled, its cluster ends. Pausing the DAG stops nothing and nobody then ends
 the cluster but the step's own time limit (`step_timeout_hours`) and, after it, EMR's idle timeout.
@@ -105,7 +108,7 @@ def publish(
 
 @task(on_failure_callback=notifications.on_failure())
 def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
-    """Say what the cluster has cost; fail unless the run has published or had nothing to do."""
+    """Say what the run's clusters have cost; fail unless the run has published or had nothing to do."""
     plan = ti.xcom_pull(task_ids="find_new_images")
     if cluster_id := ti.xcom_pull(task_ids="create_cluster"):
         run = Run.from_params(params, run_id)
@@ -139,13 +142,14 @@ def fruit_features() -> None:
 
     with TaskGroup("cluster", prefix_group_id=False):
         create_cluster = EmrCreateClusterOperator(task_id="create_cluster", job_flow_overrides=asked["create_cluster"])
-        cluster = {"job_flow_id": create_cluster.output}
+        created = {"job_flow_id": create_cluster.output}
+        cluster = {**created, "cluster_request": asked["create_cluster"]}  # to replace a lost one
         wait_for_cluster = EmrClusterReadySensor(task_id="wait_for_cluster", timeout=config.CLUSTER_TIMEOUT, **cluster)
 
     # A template, not asked["reason_to_keep"]: the teardown hangs below what uses the cluster, and below nothing else.
     kept = "{{ ti.xcom_pull(task_ids='emr_requests', key='reason_to_keep') or '' }}"
     terminate_cluster = EmrTerminateClusterOperator(
-        task_id="terminate_cluster", reason_to_keep=kept, **config.TERMINATION, **cluster
+        task_id="terminate_cluster", reason_to_keep=kept, **config.TERMINATION, **created
     )
     with terminate_cluster.as_teardown(setups=create_cluster, on_failure_fail_dagrun=True):
         export_model = EmrStepOperator(task_id="export_model", step=asked["export_model"], **cluster)

@@ -8,7 +8,7 @@ the console included.
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 ACTIVE_CLUSTER = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+ENDED_CLUSTER = ["TERMINATED", "TERMINATED_WITH_ERRORS"]
 ACTIVE_STEP = ["PENDING", "RUNNING"]
 
 # EMR throttles per account, and hard: reads and TerminateJobFlows are repeated until they get through.
@@ -27,6 +28,9 @@ NO_RETRIES = Config(retries={"total_max_attempts": 1})
 
 # A cluster that an earlier try has created is younger than this: ListClusters needs one page, however long the account's history.
 LOOKBACK = timedelta(days=2)
+
+# Between the name of a lost cluster and its id, in the name of the one that takes its place.
+IN_PLACE_OF = " in place of "
 
 Created = TypeVar("Created")
 
@@ -90,13 +94,29 @@ class IdempotentEmrHook(EmrHook):
         return [add(step) for step in steps]
 
     def find_cluster(self, name: str) -> str | None:
-        """Return the id of the active cluster called `name`, if there is one."""
+        """Return the id of the active cluster called `name`, or that has taken its place; None if there is none."""
+        return next((cluster["Id"] for cluster in self.find_clusters(name, ACTIVE_CLUSTER)), None)
+
+    def find_clusters(
+        self, name: str, states: list[str] | None = None, since: datetime | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the clusters called `name` and those that have taken the place of one, newest first, as ListClusters does.
+
+        Args:
+            name: of the first cluster.
+            states: that count; None: all.
+            since: none is older; None: `LOOKBACK`.
+        """
+        wanted: dict[str, Any] = {"ClusterStates": states} if states else {}
         pages = self.get_conn().get_paginator("list_clusters")
-        for page in pages.paginate(ClusterStates=ACTIVE_CLUSTER, CreatedAfter=datetime.now(UTC) - LOOKBACK):
+        for page in pages.paginate(CreatedAfter=since or datetime.now(UTC) - LOOKBACK, **wanted):
             for cluster in page["Clusters"]:
-                if cluster["Name"] == name:
-                    return cluster["Id"]
-        return None
+                if cluster["Name"] == name or cluster["Name"].startswith(name + IN_PLACE_OF):
+                    yield cluster
+
+    def describe(self, cluster_id: str) -> dict[str, Any]:
+        """Return the cluster, as DescribeCluster does."""
+        return self.conn.describe_cluster(ClusterId=cluster_id)["Cluster"]
 
     def find_steps(self, cluster_id: str) -> dict[str, str]:
         """Return the ids of the cluster's reusable steps by name."""

@@ -12,9 +12,8 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from botocore.exceptions import ClientError
 
-from emr_hook import IdempotentEmrHook, hook_of
+from emr_hook import ACTIVE_CLUSTER, ENDED_CLUSTER, IN_PLACE_OF, LOOKBACK, IdempotentEmrHook, hook_of
 
-ENDED_CLUSTER = {"TERMINATED", "TERMINATED_WITH_ERRORS"}
 ENDED_TASK = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 
@@ -81,7 +80,7 @@ class EmrCreateClusterOperator(EmrCreateJobFlowOperator):
 
 
 class EmrTerminateClusterOperator(EmrTerminateJobFlowOperator):
-    """Make sure that a cluster has terminated, with or without errors.
+    """Make sure that a run's clusters have terminated, with or without errors: the one it has created, and any in its place.
 
     The provider's operator fails on TERMINATED_WITH_ERRORS, the state of a cluster that was lost or could not start. That is for
     the tasks that needed the cluster to report; here it only matters that nothing runs on.
@@ -103,29 +102,43 @@ class EmrTerminateClusterOperator(EmrTerminateJobFlowOperator):
         self.reason_to_keep = reason_to_keep
 
     def execute(self, context: Context) -> None:
-        """Ask EMR to terminate the cluster, unless it is gone already.
+        """Ask EMR to terminate what has not ended, and wait for it.
 
         Raises:
             AirflowSkipException: the cluster is to be kept.
         """
-        if self._is_gone():
-            self.log.info("Cluster %s is gone already", self.job_flow_id)
-        elif self.reason_to_keep:
-            raise AirflowSkipException(self.reason_to_keep.format(cluster_id=self.job_flow_id))
-        else:
-            super().execute(context)
+        alive = self._alive()
+        if not alive:
+            self.log.info(
+                "Cluster %s is gone already, and so is what took its place, if anything did", self.job_flow_id
+            )
+            return
+        if self.reason_to_keep:
+            raise AirflowSkipException(self.reason_to_keep.format(cluster_id=", ".join(alive)))
+        self.job_flow_id, *others = alive
+        if others:
+            self.log.info("Terminating %s too", ", ".join(others))
+            self.hook.conn.terminate_job_flows(JobFlowIds=others)
+        super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:
-        """Judge by the cluster's state rather than by the event."""
-        if not self._is_gone():
-            super().execute_complete(context, event)
+        """Judge by the clusters' states rather than by the event."""
+        if self._alive():
+            super().execute_complete(context, event)  # fails unless the one that was waited for has ended
+            self.execute(context)
 
-    def _is_gone(self) -> bool:
+    def _alive(self) -> list[str]:
+        """Return the ids of the run's clusters that have not ended."""
+        hook = hook_of(self)
         try:
-            cluster = self.hook.conn.describe_cluster(ClusterId=self.job_flow_id)["Cluster"]
+            first = hook.describe(self.job_flow_id)
         except ClientError as error:
             # EMR forgets clusters after two months, a local endpoint when it is reset.
             if error.response["Error"]["Code"] == "InvalidRequestException" and "not valid" in str(error):
-                return True
+                return []
             raise
-        return cluster["Status"]["State"] in ENDED_CLUSTER
+        name = first["Name"].partition(IN_PLACE_OF)[0]
+        since = first["Status"]["Timeline"]["CreationDateTime"] - LOOKBACK
+        others = hook.find_clusters(name, [*ACTIVE_CLUSTER, "TERMINATING"], since)
+        own = [] if first["Status"]["State"] in ENDED_CLUSTER else [first["Id"]]
+        return own + [cluster["Id"] for cluster in others if cluster["Id"] != first["Id"]]

@@ -10,19 +10,24 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from emr_hook import IdempotentEmrHook, hook_of
+from emr_replacement import ENDING, RunClusterMixin, end_of, is_lost
 from emr_step_log import causes, end_of_log, error_lines, exit_code_meaning
 from emr_triggers import EmrStepTrigger
 
 GRACE = timedelta(minutes=5)
+CLUSTER_START = timedelta(minutes=40)  # at most; EMR takes 5 to 10 minutes
 
 
-class EmrStepOperator(EmrAddStepsOperator):
+class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
     """Run one step to its end: added once, awaited without a worker, its progress and its failure in the task's log.
+
+    If the cluster is lost, before the step or under it, the step runs on one that takes its place.
 
     One task adds the step and waits for it. With two, a task that is cleared alone waits on a new cluster for a step that was
     added to the old one, or adds a step whose cluster the teardown ends at once.
 
     Args:
+        cluster_request: RunJobFlow's, to replace a cluster that is lost (templated).
         step: a StepConfig whose `Name` is unique to the cluster; an empty one skips the task (templated).
         progress_uri: s3:// URI of the JSON document that the step keeps up to date, if any (templated).
         poll_interval: seconds between two looks at the step.
@@ -32,8 +37,11 @@ class EmrStepOperator(EmrAddStepsOperator):
 
     aws_hook_class = IdempotentEmrHook
     job_flow_id: str
-    template_fields = (*EmrAddStepsOperator.template_fields, "step", "progress_uri", "step_timeout_hours")
-    template_fields_renderers: ClassVar = {"step": "json"}
+    template_fields = (
+        *EmrAddStepsOperator.template_fields,
+        *("step", "progress_uri", "step_timeout_hours", "cluster_request"),
+    )
+    template_fields_renderers: ClassVar = {"step": "json", "cluster_request": "json"}
 
     def __init__(
         self,
@@ -43,9 +51,11 @@ class EmrStepOperator(EmrAddStepsOperator):
         poll_interval: float,
         step_timeout_hours: float | str,
         log_timeout: timedelta = timedelta(minutes=6),
+        cluster_request: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(deferrable=False, **kwargs)
+        self.cluster_request = cluster_request
         self.step = step
         self.progress_uri = progress_uri
         self.poll_interval = poll_interval
@@ -56,6 +66,13 @@ class EmrStepOperator(EmrAddStepsOperator):
         """Add the step, unless the cluster has it, and hand the waiting over to the triggerer."""
         if not self.step:
             raise AirflowSkipException("there is nothing to do for this step")
+        self._run_on(self.current_cluster(), context)
+
+    def _run_on(self, cluster: dict[str, Any], context: Context) -> None:
+        """Add the step to the cluster, and wait for its end in the triggerer."""
+        if cluster["Status"]["State"] in ENDING:
+            raise AirflowFailException(f"cluster {cluster['Id']} is {end_of(cluster)}")
+        self.job_flow_id = cluster["Id"]
         self.steps = [self.step]
         hook = hook_of(self)
         if is_retry(context, self.retries or 0):
@@ -64,10 +81,7 @@ class EmrStepOperator(EmrAddStepsOperator):
             hook.disregarded_steps = set(hook.find_steps(self.job_flow_id).values())
             hook.cancel_steps(self.job_flow_id, hook.disregarded_steps)
         (step_id,) = super().execute(context)
-        added = self._describe(step_id)["Status"]["Timeline"]["CreationDateTime"]
-        # A step that keeps the limit itself says more about its end than a cancelled one: it comes first.
-        limit = timedelta(hours=float(self.step_timeout_hours)) + GRACE
-        left = limit - timedelta(seconds=time.time() - added.timestamp())
+        left = self._time_left(cluster, step_id)
         self.defer(
             trigger=EmrStepTrigger(
                 job_flow_id=self.job_flow_id,
@@ -83,14 +97,15 @@ class EmrStepOperator(EmrAddStepsOperator):
             timeout=max(left, timedelta()) + timedelta(minutes=10),
         )
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:  # type: ignore[override] # noqa: ARG002
-        """Succeed, or fail with all that is known about the step; waiting for it again could not help.
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:  # type: ignore[override]
+        """Succeed; begin again elsewhere if the cluster is lost; or fail with all that is known about the step.
 
         Raises:
-            AirflowFailException: the step has failed, was cancelled, or was not over in time.
+            AirflowFailException: the step has failed, was cancelled, or was not over in time, or two clusters were lost. Waiting
+                again could not help.
         """
         assert event is not None, "the trigger yields one event"
-        step_id, state = event["step_id"], event["state"]
+        self.job_flow_id, step_id, state = event["job_flow_id"], event["step_id"], event["state"]
         if state == "COMPLETED":
             return
         if state == "TIMEOUT":
@@ -100,11 +115,16 @@ class EmrStepOperator(EmrAddStepsOperator):
                 "under LogUri, or raise the limit"
             )
         step = self._describe(step_id)
-        cluster = self.hook.conn.describe_cluster(ClusterId=self.job_flow_id)["Cluster"]
+        cluster = hook_of(self).describe(self.job_flow_id)
         log: list[str] = []
-        if state == "FAILED":
+        if state == "FAILED" and not is_lost(cluster):
             s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name)
             log = end_of_log(s3, cluster, step, self.log_timeout, self.log.warning)
+            cluster = hook_of(self).describe(
+                self.job_flow_id
+            )  # EMR may notice minutes later that its primary node is gone
+        if self.cluster_request and is_lost(cluster):
+            self._run_on(self.current_cluster(), context)
         if log:
             self.log.error("The end of the step's log:\n%s", "\n".join(log))
         known = causes(cluster, step)
@@ -113,10 +133,19 @@ class EmrStepOperator(EmrAddStepsOperator):
 
     def on_kill(self) -> None:
         """Cancel the step if the task is killed while it adds it; from then on the trigger does."""
+        super().on_kill()
         hook = hook_of(self)
         if self.step and (step_id := hook.find_steps(self.job_flow_id).get(self.step["Name"])):
             self.log.warning("Cancelling step %s: its task was killed", step_id)
             hook.cancel_steps(self.job_flow_id, [step_id])
+
+    def _time_left(self, cluster: dict[str, Any], step_id: str) -> timedelta:
+        """Return how much longer the step may take; a step that is added while its cluster starts waits for that, too."""
+        added = self._describe(step_id)["Status"]["Timeline"]["CreationDateTime"]
+        ready = cluster["Status"]["Timeline"].get("ReadyDateTime", added + CLUSTER_START)
+        # A step that keeps the limit itself says more about its end than a cancelled one: it comes first.
+        limit = timedelta(hours=float(self.step_timeout_hours)) + GRACE
+        return limit - timedelta(seconds=time.time() - max(added, ready).timestamp())
 
     def _describe(self, step_id: str) -> dict[str, Any]:
         return self.hook.conn.describe_step(ClusterId=self.job_flow_id, StepId=step_id)["Step"]

@@ -21,7 +21,7 @@ MAX_ERRORS = 20  # consecutive, of DescribeStep: ten minutes without AWS's API a
 class EmrStepTrigger(BaseTrigger):
     """Wait until the step has ended or the deadline has passed; log every change.
 
-    The event holds `step_id` and `state`: the step's last one, or `TIMEOUT`.
+    The event holds `job_flow_id`, `step_id` and `state`: the step's last one, or `TIMEOUT`.
 
     Args:
         job_flow_id: of the cluster.
@@ -76,7 +76,8 @@ class EmrStepTrigger(BaseTrigger):
                         self.log.info(message)
                         logged.add(message)
                 if state in ENDED_STEP or time.time() > self.deadline:
-                    yield TriggerEvent({"step_id": self.step_id, "state": state if state in ENDED_STEP else "TIMEOUT"})
+                    last = state if state in ENDED_STEP else "TIMEOUT"
+                    yield TriggerEvent({"job_flow_id": self.job_flow_id, "step_id": self.step_id, "state": last})
                     return
 
     async def on_kill(self) -> None:

@@ -1,5 +1,6 @@
 """Run -> RunJobFlow request. Pure: nothing here talks to AWS."""
 
+import hashlib
 from typing import TYPE_CHECKING, cast
 
 from fruit_features import executors, fleets, interactive, overrides, tags
@@ -16,10 +17,16 @@ if TYPE_CHECKING:
         RunJobFlowInputTypeDef,
     )
 
+NAME_LENGTH = 200  # EMR takes 256 characters; the name of a replacement adds the id of the cluster that was lost
+
 
 def cluster_name(run: Run) -> str:
     """Return a name that no other run has: a retry finds the cluster that an earlier attempt may have created."""
-    return f"{tags.APPLICATION_NAME} {run.settings.bucket}/{run.layout.output_prefix} {run.name}"
+    name = f"{tags.APPLICATION_NAME} {run.settings.bucket}/{run.layout.output_prefix} {run.name}"
+    if len(name) <= NAME_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: NAME_LENGTH - len(digest) - 1]} {digest}"
 
 
 def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTypeDef":

@@ -4,40 +4,50 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.providers.amazon.aws.hooks.emr import EmrHook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import BotoCoreError, ClientError
 
+from emr_hook import IN_PLACE_OF, LOOKBACK, IdempotentEmrHook
 from fruit_features import costs
 from fruit_features.run import Run
 
 
-def cost_so_far(hook: EmrHook, run: Run, cluster_id: str, new: int) -> dict[str, Any] | None:
-    """Return what the run's cluster has cost until now; None, and say so, without EMR's answer.
+def cost_so_far(hook: IdempotentEmrHook, run: Run, cluster_id: str, new: int) -> dict[str, Any] | None:
+    """Return what the run's clusters have cost until now; None, and say so, without EMR's answer.
+
+    A run has more than one if one was lost, or a task of it was cleared.
 
     Args:
-        hook: for the cluster's region.
+        hook: for the clusters' region.
         run: of the DAG.
-        cluster_id: of the run's latest cluster.
+        cluster_id: of the cluster that the run has created last.
         new: images that the run had to extract.
     """
+    now = datetime.now(UTC)
     try:
-        cluster = hook.conn.describe_cluster(ClusterId=cluster_id)["Cluster"]
-        pages = hook.conn.get_paginator("list_instances").paginate(ClusterId=cluster_id)
-        instances = [instance for page in pages for instance in page["Instances"]]
+        created = hook.describe(cluster_id)
+        since = created["Status"]["Timeline"]["CreationDateTime"] - LOOKBACK
+        newest, *others = hook.find_clusters(created["Name"].partition(IN_PLACE_OF)[0], since=since)
+        figures = [costs.figures(run, newest, _instances(hook, newest["Id"]), now, new=new)]
+        figures += [costs.figures(run, other, _instances(hook, other["Id"]), now) for other in others]
     except (BotoCoreError, ClientError) as error:
         hook.log.warning("What cluster %s has cost is unknown: %s", cluster_id, error)
         return None
-    return costs.figures(run, cluster, instances, datetime.now(UTC), new=new)
+    return costs.total(figures, new)
 
 
-def push_figures(hook: EmrHook, run: Run, cluster_id: str, ti: Any, new: int = 0) -> None:
-    """Log what the run's cluster has cost, and push it as the XCom `figures`; without EMR's answer, say so.
+def _instances(hook: IdempotentEmrHook, cluster_id: str) -> list[dict[str, Any]]:
+    pages = hook.conn.get_paginator("list_instances").paginate(ClusterId=cluster_id)
+    return [instance for page in pages for instance in page["Instances"]]
+
+
+def push_figures(hook: IdempotentEmrHook, run: Run, cluster_id: str, ti: Any, new: int = 0) -> None:
+    """Log what the run's clusters have cost, and push it as the XCom `figures`; without EMR's answer, say so.
 
     Args:
-        hook: for the cluster's region.
+        hook: for the clusters' region.
         run: of the DAG.
-        cluster_id: of the run's latest cluster.
+        cluster_id: of the cluster that the run has created last.
         ti: the task instance that pushes.
         new: images that the run had to extract.
     """
@@ -45,7 +55,7 @@ def push_figures(hook: EmrHook, run: Run, cluster_id: str, ti: Any, new: int = 0
         return
     cost = "no price known" if figures["cost_usd"] is None else f"about ${figures['cost_usd']:.2f}"
     each = f", ${figures['cost_usd_per_1000']:.4f} per 1,000 new images" if figures["cost_usd_per_1000"] else ""
-    hook.log.info("cluster %s lived %.2f h: %s%s", cluster_id, figures["hours"], cost, each)
+    hook.log.info("%s lived %.2f h: %s%s", ", ".join(figures["clusters"]), figures["hours"], cost, each)
     ti.xcom_push(key="figures", value=figures)
 
 

@@ -16,7 +16,7 @@ def figures(
 
     Args:
         run: of the DAG.
-        cluster: as DescribeCluster returns it.
+        cluster: as DescribeCluster or ListClusters returns it.
         instances: of the cluster, as ListInstances returns them: those too that have ended.
         now: the end of what has not ended.
         new: images that the run had to extract.
@@ -40,6 +40,29 @@ def figures(
         "cost_usd_per_1000": None if cost is None or not new else round(cost / new * 1000, 4),
         "cost_usd_of": None if parts is None else {name: round(usd, 4) for name, usd in parts.items()},
         "spot_share": round(spot / total, 2) if total else 0,
+    }
+
+
+def total(each: Sequence[dict[str, Any]], new: int) -> dict[str, Any]:
+    """Return what the clusters of a run have cost together, with the ids of all as `clusters`, oldest first.
+
+    Args:
+        each: the figures of each cluster, newest first.
+        new: images that the run had to extract.
+    """
+    parts = [one["cost_usd_of"] for one in each]
+    known = None if None in parts else {name: round(sum(part[name] for part in parts), 4) for name in parts[0]}
+    cost = None if known is None else sum(known.values())
+    hours = sum(one["hours"] for one in each)
+    return {
+        **each[0],
+        "clusters": [one["cluster"] for one in reversed(each)],
+        "hours": round(hours, 2),
+        "ended": all(one["ended"] for one in each),
+        "cost_usd": None if cost is None else round(cost, 2),
+        "cost_usd_per_1000": None if cost is None or not new else round(cost / new * 1000, 4),
+        "cost_usd_of": known,
+        "spot_share": round(sum(one["spot_share"] * one["hours"] for one in each) / hours, 2) if hours else 0,
     }
 
 

@@ -11,9 +11,10 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
-from emr_hook import IdempotentEmrHook
+from emr_hook import IN_PLACE_OF, IdempotentEmrHook
 from fruit_features.cluster import job_flow_request
 from fruit_features.conclusion import check_conclusion, push_figures
+from fruit_features.costs import total
 from fruit_features.run import Run
 from tests.conftest import PROJECT
 from tests.dags.conftest import RUN, RUN_ID
@@ -58,13 +59,32 @@ def test_what_the_cluster_has_cost_is_pushed(make_run: Callable[..., Run]) -> No
     emr = IdempotentEmrHook(region_name="eu-west-3")
     request = {**job_flow_request(make_run(), ARTIFACTS), "BootstrapActions": []}
     cluster_id = emr.conn.run_job_flow(**request)["JobFlowId"]
+    second = emr.conn.run_job_flow(**{**request, "Name": f"{request['Name']}{IN_PLACE_OF}{cluster_id}"})["JobFlowId"]
+    emr.conn.run_job_flow(**{**request, "Name": f"{request['Name']}-of-another-run"})
     ti = MagicMock(name="task instance")
     push_figures(emr, make_run(), cluster_id, ti)
-    emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+    for cluster in emr.conn.list_clusters()["Clusters"]:
+        emr.conn.terminate_job_flows(JobFlowIds=[cluster["Id"]])
 
     ti.xcom_push.assert_called_once()
     figures = ti.xcom_push.call_args.kwargs["value"]
-    assert (figures["cluster"], figures["hours"], figures["cost_usd"], figures["ended"]) == (cluster_id, 0, 0, False)
+    assert (figures["cluster"], figures["hours"], figures["cost_usd"], figures["ended"]) == (second, 0, 0, False)
+    assert figures["clusters"] == [cluster_id, second]
+
+
+@pytest.mark.parametrize(
+    ("first_of", "expected"),
+    [({"ec2": 1.0, "requests": 0.0}, (3.5, 3.5, {"ec2": 3.0, "requests": 0.5})), (None, (None, None, None))],
+)
+def test_what_two_clusters_have_cost_is_added_up(first_of: dict[str, float] | None, expected: tuple[Any, ...]) -> None:
+    def figures(name: str, hours: float, of: dict[str, float] | None, share: float) -> dict[str, Any]:
+        return {"cluster": name, "hours": hours, "ended": True, "cost_usd_of": of, "spot_share": share}
+
+    both = [figures("j-2", 3, {"ec2": 2.0, "requests": 0.5}, 0.5), figures("j-1", 1, first_of, 0.1)]
+    found = total(both, new=1000)
+
+    assert (found["cost_usd"], found["cost_usd_per_1000"], found["cost_usd_of"]) == expected
+    assert (found["clusters"], found["hours"], found["spot_share"]) == (["j-1", "j-2"], 4, 0.4)
 
 
 @pytest.mark.usefixtures("hook")

@@ -5,97 +5,24 @@ ImageNet weights where the environment names them, else drawn fruit and random w
 the tests of the numbers are skipped.
 """
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import boto3
-import pyarrow.parquet as pq
 import pytest
 
 from demo.images import write_bad_images, write_images
-from demo.local_airflow import LocalAirflow
 from local_emr import LocalEmr
 from policies import allows, grants, used_grants
-from tests.infra.stack import Stack, deploy, justified, label, recorded_calls
+from tests.dags.pipeline import BUCKET, Pipeline, Run
+from tests.infra.stack import justified, label, recorded_calls
 
-BUCKET = "orchard"
 VARIETIES = ("Apple Pink Lady", "Cherry Wax Yellow")
 FLEETS = {"fleet_instance_types": ["m5.xlarge", "m5a.xlarge", "m6i.2xlarge"], "task_instance_count": 3, "max_nodes": 8}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-@dataclass
-class Run:
-    """What one ``airflow dags test`` did."""
-
-    exit_code: int
-    log: list[str]
-    started: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        marker = "[DAG TEST] starting task_id="
-        self.started = [line.split(marker)[1].split(" ")[0] for line in self.log if marker in line]
-
-    def errors(self) -> list[str]:
-        """The message of every exception that ended a task."""
-        return [match[1] for line in self.log if (match := re.match(r"[\w.]+(?:Error|Exception): (.*)", line))]
-
-
-class Pipeline:
-    """The bucket, the endpoint and Airflow, and what a person does with them."""
-
-    def __init__(self, aws: LocalEmr, calls: Path, home: Path, photographs: Path, weights: Path, *, real: bool) -> None:
-        self.aws = aws
-        self.calls = calls
-        session = boto3.Session(aws_access_key_id="person", aws_secret_access_key="-", region_name="eu-west-3")
-        cloudformation, iam, self.s3, self.emr = (
-            session.client(service, endpoint_url=aws.endpoint_url) for service in ("cloudformation", "iam", "s3", "emr")
-        )
-        self.stack: Stack = deploy(cloudformation, iam, BucketName=BUCKET)
-        # A key of its own tells Airflow's calls from those of the nodes, which sign as "local".
-        self.airflow = LocalAirflow(home, {**aws.environment(), **self.stack.dot_env, "AWS_ACCESS_KEY_ID": "airflow"})
-        self.real = real
-        self.s3.upload_file(str(weights), BUCKET, f"weights/{weights.name}")
-        self.weights = f"s3://{BUCKET}/weights/{weights.name}"
-        self.photographs = sorted(photographs.glob("*/*"))
-        for file in self.photographs:
-            self.upload(file, f"{file.parent.name}/{file.name}")
-
-    def upload(self, file: Path, name: str) -> None:
-        self.s3.upload_file(str(file), BUCKET, f"images/{name}")
-
-    def run(self, **params: Any) -> Run:
-        with self.airflow.test_dag("fruit_features", {"weights": self.weights, **params}) as test:
-            log = list(test)
-        return Run(test.exit_code, log)
-
-    def clusters(self) -> list[str]:
-        """The state of each cluster ever created."""
-        return [cluster["Status"]["State"] for cluster in self.emr.list_clusters()["Clusters"]]
-
-    def latest(self) -> dict[str, Any]:
-        return json.loads(self.s3.get_object(Bucket=BUCKET, Key="results/latest.json")["Body"].read())
-
-    def keys(self, prefix: str) -> list[str]:
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-        return [item["Key"] for page in pages for item in page.get("Contents", [])]
-
-    def rows(self, prefix: str, folder: Path) -> list[dict[str, Any]]:
-        """The rows of a Parquet dataset in the bucket."""
-        rows = []
-        for key in self.keys(prefix):
-            if key.endswith(".parquet"):
-                target = folder / key.rsplit("/", 1)[-1]
-                self.s3.download_file(BUCKET, key, str(target))
-                rows += pq.ParquetFile(target).read().to_pylist()
-        return rows
 
 
 @pytest.fixture(scope="module")
@@ -233,15 +160,24 @@ def test_a_run_on_fleets_extracts_only_new_images_and_reports_bad_ones(
     shutil.rmtree(drawn)
 
 
-@pytest.mark.parametrize("fault", ["no-capacity", "cluster-lost"])
-def test_a_cluster_that_never_works_fails_the_run_at_once(pipeline: Pipeline, first: Run, fault: str) -> None:
-    before = pipeline.latest()
-    pipeline.aws.faults.add(fault=fault, times=1)
+@pytest.mark.parametrize(
+    ("fault", "times", "message"),
+    [
+        ("no-capacity", 1, r"cluster .*is TERMINAT(ING|ED_WITH_ERRORS)"),
+        ("cluster-lost", 2, r"two clusters were lost: .*Spot Instance was reclaimed.* in its place .*was reclaimed"),
+    ],
+)
+def test_a_cluster_that_never_works_fails_the_run_at_once(
+    pipeline: Pipeline, first: Run, fault: str, times: int, message: str
+) -> None:
+    before, count = pipeline.latest(), len(pipeline.clusters())
+    pipeline.aws.faults.add(fault=fault, times=times)
     failed = pipeline.run(variance=0.6)
 
     assert failed.exit_code != 0
     assert "publish" not in failed.started
-    assert any(re.search(r"cluster .*is TERMINAT(ING|ED_WITH_ERRORS)", error) for error in failed.errors())
+    assert any(re.search(message, error) for error in failed.errors())
+    assert len(pipeline.clusters()) == count + times
     assert set(pipeline.clusters()) <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
     assert pipeline.latest() == before
 

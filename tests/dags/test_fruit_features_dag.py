@@ -100,6 +100,12 @@ def test_a_task_that_is_cleared_alone_keeps_its_new_cluster(dag: DAG, task_id: s
     assert task_id in dag.get_task("terminate_cluster").upstream_task_ids
 
 
+@pytest.mark.parametrize("task_id", ["wait_for_cluster", *STEPS])
+def test_whoever_works_on_the_cluster_can_replace_a_lost_one(dag: DAG, task_id: str) -> None:
+    wanted = dag.get_task("create_cluster").job_flow_overrides
+    assert dag.get_task(task_id).cluster_request.key == wanted.key
+
+
 def test_extraction_goes_on_when_the_model_is_there(dag: DAG) -> None:
     assert dag.get_task("extract_features").trigger_rule == TriggerRule.NONE_FAILED
 

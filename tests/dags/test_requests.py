@@ -7,6 +7,7 @@ import botocore.session
 import pytest
 from botocore.validate import validate_parameters
 
+from emr_hook import IN_PLACE_OF
 from fruit_features.cluster import job_flow_request
 from fruit_features.requests import emr_requests
 from fruit_features.run import Plan, Run
@@ -52,6 +53,17 @@ def test_the_default_cluster_is_the_original_one_on_the_current_release(make_run
     ] == [("MASTER", "m5.xlarge", 1), ("CORE", "m5.xlarge", 2)]
     assert request["LogUri"] == "s3://fruits/logs/", "without a LogUri there are no logs"
     assert request["Name"] == f"fruit-features fruits/ {RUN}"
+
+
+def test_a_replacement_of_a_cluster_with_a_long_name_has_a_name_that_emr_takes(make_run: Build) -> None:
+    bucket, prefix = "b" * 63, "p" * 150
+    names = {
+        job_flow_request(make_run(bucket=bucket, output_prefix=f"{prefix}{end}"), ARTIFACTS)["Name"] for end in "12"
+    }
+
+    assert len(names) == 2
+    for name in names:
+        assert len(f"{name}{IN_PLACE_OF}j-{'X' * 20}") <= 256
 
 
 def test_the_cluster_ends_itself_when_idle_but_not_between_steps(make_run: Build) -> None:

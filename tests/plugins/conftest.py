@@ -6,6 +6,7 @@ from unittest.mock import MagicMock
 
 import boto3
 import pytest
+from botocore.retries import bucket, standard
 
 from local_emr import LocalEmr, Timing
 
@@ -27,6 +28,13 @@ def aws(timing: Timing, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEmr]:
         )
         yield endpoint
         endpoint.reset()
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Botocore waits as often as ever, but not as long."""
+    monkeypatch.setattr(standard.ExponentialBackoff, "_MAX_BACKOFF", 0.05)
+    monkeypatch.setattr(bucket.TokenBucket.__init__, "__defaults__", (50,))  # calls a second, at least
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+import emr_hook
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_step_operator import EmrStepOperator
 from local_emr import LocalEmr
@@ -27,10 +28,15 @@ def clusters(emr: Any) -> dict[str, str]:
     return {cluster["Id"]: cluster["Status"]["State"] for cluster in emr.list_clusters()["Clusters"]}
 
 
-def assert_its_only_cluster_ends(emr: Any, seconds: float = 30) -> None:
+def assert_its_only_cluster_ends(emr: Any) -> None:
+    assert len(clusters(emr)) == 1
+    assert_all_end(emr)
+
+
+def assert_all_end(emr: Any, seconds: float = 30) -> None:
     """EMR obeys TerminateJobFlows a moment after it has answered."""
     deadline = time.monotonic() + seconds
-    while (states := list(clusters(emr).values())) not in (["TERMINATING"], ["TERMINATED"]):
+    while (states := set(clusters(emr).values())) - {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"}:
         assert time.monotonic() < deadline, states
         time.sleep(0.1)
 
@@ -139,6 +145,42 @@ def test_a_task_killed_before_its_cluster_is_there_leaves_none(
         operator.execute(context)
 
     assert_its_only_cluster_ends(emr)
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_a_killed_task_leaves_no_cluster_while_emr_throttles(
+    aws: LocalEmr, emr: Any, job_flow: dict[str, Any], context: Any
+) -> None:
+    operator = create(job_flow)
+    events = operator.hook._without_retries.conn.meta.events
+    events.register("before-call.emr.RunJobFlow", lambda **_: operator.on_kill())
+    for operation in ("TerminateJobFlows", "ListClusters"):
+        aws.faults.add(fault="throttle", operation=operation, times=3)
+    with pytest.raises(AirflowException, match="killed while the cluster was being created"):
+        operator.execute(context)
+
+    assert_its_only_cluster_ends(emr)
+
+
+def test_a_create_that_fails_for_good_leaves_its_cluster_to_the_retry(
+    aws: LocalEmr, emr: Any, job_flow: dict[str, Any], context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # EMR obeys, the answer is lost, and then EMR throttles all for longer than the client is patient.
+    monkeypatch.setattr(emr_hook, "ADAPTIVE_RETRIES", emr_hook.NO_RETRIES)
+    operator = create(job_flow)
+
+    def lose(**_: Any) -> None:
+        for operation in ("ListClusters", "TerminateJobFlows"):
+            aws.faults.add(fault="throttle", operation=operation)
+        raise EndpointConnectionError(endpoint_url="the answer was lost")
+
+    operator.hook._without_retries.conn.meta.events.register("response-received.emr.RunJobFlow", lose)
+    with pytest.raises(ClientError, match="ThrottlingException"):
+        operator.execute(context)
+    aws.faults.clear()
+
+    (cluster_id,) = clusters(emr)
+    assert create(job_flow).execute(context) == cluster_id
 
 
 def test_a_lost_answer_is_settled_by_looking(emr: Any, job_flow: dict[str, Any], context: Any) -> None:

@@ -70,7 +70,9 @@ def test_a_task_that_is_killed_while_it_adds_its_step_cancels_it(emr: Any, clust
 def test_a_step_that_is_not_over_in_time_is_cancelled(emr: Any, cluster_id: str, context: Any) -> None:
     step_id = add(emr, cluster_id, "sleep 600")
     with pytest.raises(AirflowFailException, match=r"was not over after 1 h, and has been cancelled"):
-        operator(cluster_id, "true").execute_complete(context, {"step_id": step_id, "state": "TIMEOUT"})
+        operator(cluster_id, "true").execute_complete(
+            context, {"job_flow_id": cluster_id, "step_id": step_id, "state": "TIMEOUT"}
+        )
 
     assert ended(emr, cluster_id, step_id)[0] == "CANCELLED"
 

@@ -168,6 +168,7 @@ def test_a_step_that_has_failed_is_added_again(emr: Any, cluster_id: str, contex
 
 
 def test_the_deadline_counts_from_when_the_step_was_added(emr: Any, cluster_id: str, context: Any, retry: Any) -> None:
+    emr.get_waiter("cluster_running").wait(ClusterId=cluster_id, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
     deadlines = []
     for attempt in (context, retry):
         with pytest.raises(TaskDeferred) as deferred:
@@ -219,7 +220,9 @@ def test_the_cause_survives_a_log_that_cannot_be_read(aws: LocalEmr, emr: Any, c
 
 def test_a_timeout_is_not_retried(cluster_id: str, context: Any) -> None:
     with pytest.raises(AirflowFailException, match=r"^step s-1 was not over after 1 h"):
-        operator(cluster_id, "true").execute_complete(context, {"step_id": "s-1", "state": "TIMEOUT"})
+        operator(cluster_id, "true").execute_complete(
+            context, {"job_flow_id": cluster_id, "step_id": "s-1", "state": "TIMEOUT"}
+        )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from botocore.retries import bucket, standard
 
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_step_operator import EmrStepOperator
@@ -63,14 +62,8 @@ def run(job_flow: dict[str, Any], name: str, context: dict[str, Any]) -> None:
     attempt(terminate, context)
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Botocore waits as often as ever, but not as long."""
-    monkeypatch.setattr(standard.ExponentialBackoff, "_MAX_BACKOFF", 0.05)
-    monkeypatch.setattr(bucket.TokenBucket.__init__, "__defaults__", (50,))  # calls a second, at least
-
-
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("short_pauses")
 def test_every_run_succeeds_with_one_cluster(
     aws: LocalEmr, emr: Any, job_flow: dict[str, Any], context: dict[str, Any]
 ) -> None:

@@ -1,0 +1,91 @@
+"""The cluster that a run works on: the one that it has created or, if that was lost, the one that takes its place.
+
+A lost cluster is replaced once. Its replacement has the lost cluster's id in its name: whoever looks for it, after a retry or in
+the next task, finds it at EMR, whatever Airflow remembers.
+"""
+
+from typing import Any, NoReturn
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from emr_hook import IN_PLACE_OF, IdempotentEmrHook, hook_of
+
+ENDING = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
+
+
+def is_lost(cluster: dict[str, Any]) -> bool:
+    """Say whether AWS has taken the cluster away: Spot reclaimed it, its zone or its primary node failed.
+
+    What somebody has ended, what could not start, or what a step has brought down, would come to the same end again.
+
+    Args:
+        cluster: as DescribeCluster returns it.
+    """
+    status = cluster["Status"]
+    if status["State"] not in ENDING:
+        return False
+    code = status.get("StateChangeReason", {}).get("Code")
+    # EC2 without capacity is an INTERNAL_ERROR too, of a cluster that was never ready.
+    return code == "INSTANCE_FAILURE" or (code == "INTERNAL_ERROR" and "ReadyDateTime" in status["Timeline"])
+
+
+def end_of(cluster: dict[str, Any]) -> str:
+    """Return the state of a cluster that is ending, and EMR's reason."""
+    status = cluster["Status"]
+    return f"{status['State']}: {status.get('StateChangeReason', {}).get('Message', 'no reason given')}"
+
+
+class RunClusterMixin:
+    """A task of a run whose cluster may be lost: it works on the cluster that is there, and replaces a lost one.
+
+    Attributes:
+        job_flow_id: of the cluster that the run has created.
+        cluster_request: RunJobFlow's, of that cluster; without it a lost cluster is not replaced.
+    """
+
+    job_flow_id: str
+    cluster_request: dict[str, Any] | None
+    log: Any
+    _killed = False
+
+    def current_cluster(self) -> dict[str, Any]:
+        """Return the cluster to work on, as DescribeCluster does; create one in place of a lost one.
+
+        Raises:
+            AirflowFailException: a second cluster was lost; the message has both causes.
+            AirflowException: the task was killed while the cluster was being created, which has been ended.
+        """
+        hook = hook_of(self)
+        first = hook.describe(self.job_flow_id)
+        if not self.cluster_request or not is_lost(first):
+            return first
+        if IN_PLACE_OF in first["Name"]:  # a cleared task goes on where the replacement was
+            self._give_up(hook.describe(first["Name"].rpartition(IN_PLACE_OF)[2]), first)
+        name = f"{first['Name']}{IN_PLACE_OF}{first['Id']}"
+        found = next(hook.find_clusters(name), None)
+        second = hook.describe(found["Id"] if found else self._replace(hook, first, name))
+        if is_lost(second):
+            self._give_up(first, second)
+        return second
+
+    def on_kill(self) -> None:
+        """Remember that the task was killed: Airflow lets it go on."""
+        self._killed = True
+
+    def _replace(self, hook: IdempotentEmrHook, lost: dict[str, Any], name: str) -> str:
+        self.log.warning("Cluster %s is lost, %s", lost["Id"], end_of(lost))
+        cluster_id: str = hook.create_job_flow({**(self.cluster_request or {}), "Name": name})["JobFlowId"]
+        if self._killed:
+            hook.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+            raise AirflowException(f"killed while cluster {cluster_id} was being created: it has been ended")
+        self.log.warning(
+            "Cluster %s takes its place: the run goes on there, with what is in S3 already. There will be no third one",
+            cluster_id,
+        )
+        return cluster_id
+
+    def _give_up(self, first: dict[str, Any], second: dict[str, Any]) -> NoReturn:
+        raise AirflowFailException(
+            f"two clusters were lost: {first['Id']} ({end_of(first)}), and {second['Id']} in its place ({end_of(second)}). What "
+            "they have finished is in S3: clear the task, or trigger the DAG again"
+        )
