@@ -6,7 +6,7 @@ and uploads start it too, if the installation says so (`docs/schedule.md`).
 
 | task | what it does |
 |---|---|
-| `find_new_images` | lists S3, writes `runs/<run>/inventory` and `runs/<run>/manifest` |
+| `find_new_images` | lists S3, writes `runs/<run>/inventory` and `runs/<run>/manifest`; checks what the cluster will need |
 | `approve_cost` | waits for a person's yes where the estimate is above `approval_above_usd`; otherwise skipped |
 | `deploy_artifacts` | uploads the Spark jobs and the bootstrap script, each under the hash of its content |
 | `emr_requests` | builds the requests to EMR: what to look at first when a cluster is not as expected |
@@ -48,7 +48,7 @@ from emr_hook import IdempotentEmrHook
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
 from emr_step_operator import EmrStepOperator
-from fruit_features import artifacts, budget, conclusion, config, notifications, requests
+from fruit_features import artifacts, budget, conclusion, config, notifications, preflight, requests
 from fruit_features.graph import drop_implied_edges
 from fruit_features.run import Plan, Run
 from fruit_features.schedule import RESULTS, dag_schedule
@@ -62,9 +62,11 @@ def find_new_images(params: dict[str, Any], run_id: str, ti: Any) -> dict[str, A
 
     run = Run.from_params(params, run_id)
     hook = S3Hook(region_name=run.settings.region)
+    preflight.check_writing(hook, run)
     plan = inventory.find_new(hook, run)
     if not plan.needs_cluster:
         return None
+    preflight.check_account(hook, run)
     hook.log.info(budget.check_budget(run, plan))
     ti.xcom_push(key="approval", value=budget.approval_request(run, plan))
     return plan.model_dump()

@@ -46,6 +46,7 @@ class RunLayout:
         models: exported networks, by model_id.
         features, rejects, results: the roots of all runs' folders.
         logs: EMR's LogUri.
+        run_folder: this run's own, for what only it needs.
         inventory, manifest: Parquet, all images and those that this run must extract.
         model_pointer: JSON, which network this run uses.
         progress: JSON that the running step keeps up to date.
@@ -63,11 +64,11 @@ class RunLayout:
         self.artifacts, self.models, runs, self.features, self.rejects, self.results, self.logs = (
             top / folder for folder in OWN_FOLDERS
         )
-        of_this_run = runs / run
-        self.inventory = of_this_run / "inventory" / "inventory.parquet"
-        self.manifest = of_this_run / "manifest" / "manifest.parquet"
-        self.model_pointer = of_this_run / "model.json"
-        self.progress = of_this_run / "progress.json"
+        self.run_folder = runs / run
+        self.inventory = self.run_folder / "inventory" / "inventory.parquet"
+        self.manifest = self.run_folder / "manifest" / "manifest.parquet"
+        self.model_pointer = self.run_folder / "model.json"
+        self.progress = self.run_folder / "progress.json"
         self.run_features = self.features / f"run={run}"
         self.run_rejects = self.rejects / f"run={run}"
         self.run_results = self.results / f"run={run}"

@@ -105,9 +105,17 @@ def test_queues_and_the_rest(session: Any, log: Path) -> None:
     sqs.receive_message(QueueUrl=url)
     sqs.receive_message(QueueUrl=url)  # once is enough
     session("sts").get_caller_identity()
+    session("iam").get_role(RoleName="EMR_DefaultRole")
+    session("iam").get_instance_profile(InstanceProfileName="EMR_EC2_DefaultRole")
+    session("ec2").describe_subnets()
+    session("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode="L-1216C47A")
 
     assert calls(log) == [
         ("sqs:CreateQueue", "*", {}),
         ("sqs:ReceiveMessage", "arn:aws:sqs:eu-west-3:123456789012:q", {}),
         ("sts:GetCallerIdentity", "*", {}),
+        ("iam:GetRole", "arn:aws:iam::123456789012:role/EMR_DefaultRole", {}),
+        ("iam:GetInstanceProfile", "arn:aws:iam::123456789012:instance-profile/EMR_EC2_DefaultRole", {}),
+        ("ec2:DescribeSubnets", "*", {}),
+        ("servicequotas:GetServiceQuota", "*", {}),
     ]

@@ -147,8 +147,28 @@ def test_bucket_events_reach_sqs(local_emr: LocalEmr, s3: Any) -> None:
 def test_iam_and_sts_answer(local_emr: LocalEmr, s3: Any) -> None:
     assert client(local_emr, "sts").get_caller_identity()["Account"] == "123456789012"
     iam = client(local_emr, "iam", "us-east-1")
-    iam.create_role(RoleName="EMR_DefaultRole", AssumeRolePolicyDocument="{}")
-    assert iam.get_role(RoleName="EMR_DefaultRole")["Role"]["Arn"] == "arn:aws:iam::123456789012:role/EMR_DefaultRole"
+    iam.create_role(RoleName="orchard", AssumeRolePolicyDocument="{}")
+    assert iam.get_role(RoleName="orchard")["Role"]["Arn"] == "arn:aws:iam::123456789012:role/orchard"
+
+
+def test_emrs_default_roles_are_there_and_come_back(local_emr: LocalEmr) -> None:
+    local_emr.reset()
+    iam = client(local_emr, "iam", "us-east-1")
+
+    assert iam.get_role(RoleName="EMR_DefaultRole")["Role"]["RoleName"] == "EMR_DefaultRole"
+    profile = iam.get_instance_profile(InstanceProfileName="EMR_EC2_DefaultRole")["InstanceProfile"]
+    assert [role["RoleName"] for role in profile["Roles"]] == ["EMR_EC2_DefaultRole"]
+
+
+def test_quotas_of_vcpus_are_answered_and_can_be_set(local_emr: LocalEmr) -> None:
+    quotas = client(local_emr, "service-quotas")
+    standard = {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}
+    assert quotas.get_service_quota(**standard)["Quota"]["Value"] == 1152
+
+    local_emr.quotas["L-1216C47A"] = 5
+    assert quotas.get_service_quota(**standard)["Quota"]["Value"] == 5
+    vpcs = quotas.get_service_quota(ServiceCode="vpc", QuotaCode="L-F678F1CE")
+    assert vpcs["Quota"]["ServiceCode"] == "vpc", "moto's"
 
 
 def test_what_moto_cannot_do_is_an_error_of_the_service(local_emr: LocalEmr, s3: Any) -> None:

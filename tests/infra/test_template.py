@@ -170,6 +170,9 @@ def test_only_what_takes_no_resource_is_allowed_on_all(stack: Stack) -> None:
         "elasticmapreduce:ListClusters",
         "elasticmapreduce:RunJobFlow",
         "elasticmapreduce:AddTags",  # of a cluster that has no id yet
+        "ec2:DescribeSubnets",
+        "ec2:DescribeInstanceTypeOfferings",
+        "servicequotas:GetServiceQuota",
     }
 
 

@@ -1,5 +1,6 @@
 """Where each request goes: the admin route, EMR, or moto for S3, SQS, IAM and the rest."""
 
+import io
 import json
 import re
 import secrets
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from local_emr import account
 from local_emr.admin import Admin
 from local_emr.emr import protocol
 from local_emr.emr.faults import Faults
@@ -32,12 +34,15 @@ JSON_TYPE = "application/x-amz-json-1.1"
 class Gateway:
     """The WSGI application of the whole endpoint."""
 
-    def __init__(self, emr: EmrService, admin: Admin, faults: Faults, s3: S3Access, region: str) -> None:
+    def __init__(
+        self, emr: EmrService, admin: Admin, faults: Faults, s3: S3Access, region: str, quotas: dict[str, float]
+    ) -> None:
         self._emr = emr
         self._admin = admin
         self._faults = faults
         self._s3 = s3
         self._region = region
+        self._quotas = quotas
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's dispatcher lists its own directory on every request, which takes longer than reading an object.
         self._moto_s3 = create_backend_app("s3")
@@ -59,7 +64,16 @@ class Gateway:
             return _json(start_response, status, answer)
         if service == "s3":
             return self._answer_s3(environ, start_response)
-        return self._answer_moto(environ, start_response)
+        return self._answer_quota(environ, start_response) or self._answer_moto(environ, start_response)
+
+    def _answer_quota(self, environ: Environ, start_response: StartResponse) -> list[bytes] | None:
+        """Return the answer to a request for one of EC2's quotas, which moto lacks; None to any other."""
+        if environ.get("HTTP_X_AMZ_TARGET") != account.QUOTA_TARGET:
+            return None
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"] = io.BytesIO(body)
+        found = account.quota(body, self._quotas)
+        return _json(start_response, 200, found) if found else None
 
     def _scope(self, environ: Environ) -> tuple[str, str]:
         """Return service and region that the request is signed for; an unsigned one is taken for S3."""
@@ -126,6 +140,7 @@ def _json(start_response: StartResponse, status: int, answer: dict[str, Any]) ->
 
 
 S3_ERRORS = {
+    403: ("Forbidden", "AccessDenied", "Access Denied"),
     500: ("Internal Server Error", "InternalError", "We encountered an internal error. Please try again."),
     501: ("Not Implemented", "NotImplemented", "This is not emulated."),
     503: ("Service Unavailable", "SlowDown", "Please reduce your request rate."),

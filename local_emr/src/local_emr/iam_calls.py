@@ -44,6 +44,8 @@ OBJECT_ACTIONS = {
     ("PUT", "tagging"): "PutObjectTagging",
     ("PUT", "acl"): "PutObjectAcl",
 }
+# By the parameter that names one, without `Name`; the former first, where a request names both.
+IAM_KINDS = {"InstanceProfile": "instance-profile", "Role": "role"}
 SUB_RESOURCES = {name for _, name in (*BUCKET_ACTIONS, *OBJECT_ACTIONS)} | {"delete", "policy", "acl", "versioning"}
 
 
@@ -120,10 +122,13 @@ def _role_arn(role: str) -> str:
 
 
 def other_calls(service: str, environ: dict[str, Any], body: bytes, region: str) -> Iterator[Call]:
-    """Yield what a request to another service needs; only queues are told apart."""
+    """Yield what a request to another service needs; only queues, roles and instance profiles are told apart."""
     target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-    operation = target or parse_qs(body.decode(errors="replace")).get("Action", ["?"])[0]
+    form = {} if target else {key: values[0] for key, values in parse_qs(body.decode(errors="replace")).items()}
+    operation = target or form.get("Action", "?")
     resource = "*"
+    if service == "iam" and (kind := next((one for one in IAM_KINDS if f"{one}Name" in form), None)):
+        resource = f"arn:aws:iam::{ACCOUNT_ID}:{IAM_KINDS[kind]}/{form[f'{kind}Name']}"
     if service == "sqs" and target:
         url = json.loads(body or b"{}").get("QueueUrl", "")
         resource = f"arn:aws:sqs:{region}:{ACCOUNT_ID}:{url.rpartition('/')[2]}" if url else "*"

@@ -7,6 +7,7 @@ from typing import Self
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
 
+from local_emr import account
 from local_emr.access_log import AccessLog
 from local_emr.admin import Admin
 from local_emr.emr.cluster import Cluster
@@ -41,6 +42,10 @@ class LocalEmr:
         yarn: run the steps on a YARN of their cluster's, with a node per core or task instance, rather than in local mode.
         data_dir: keeps buckets and the record of clusters here; without it everything is memory.
         access_log: file to which every AWS call is added, as IAM sees it; see `access_log`.
+
+    Attributes:
+        faults: the rules in force.
+        quotas: of EC2, by the code that Service Quotas gives each.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class LocalEmr:
         self._spark = spark or Spark()
         self._yarn = yarn
         self.faults = Faults()
+        self.quotas = dict(account.EC2_QUOTAS)
         self._data_dir = data_dir
         self._access_log = access_log
         self._persistence: Persistence | None = None
@@ -93,10 +99,11 @@ class LocalEmr:
             for cluster in persistence.restore_clusters():
                 self.emr.registry.register(cluster)
         admin = Admin(self.emr.registry, self.faults, s3, self.reset)
-        application: Application = Gateway(self.emr, admin, self.faults, s3, self.region)
+        application: Application = Gateway(self.emr, admin, self.faults, s3, self.region, self.quotas)
         if self._access_log:
             application = AccessLog(application, self.emr.registry, self._access_log)
         self._server = Server(*self._address, application)
+        account.make_default_roles()
         # The port is ours: nothing can go wrong any more.
         self._reaper.start()
         self._server.start()
@@ -120,8 +127,10 @@ class LocalEmr:
     def reset(self) -> None:
         """Forget every bucket, cluster, queue, role and fault."""
         self.faults.clear()
+        self.quotas.update(account.EC2_QUOTAS)
         self.emr.reset()
         self._empty_moto()
+        account.make_default_roles()
         if self._persistence:
             self._persistence.clear()
 

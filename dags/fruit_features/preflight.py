@@ -1,0 +1,183 @@
+"""What can be known before a cluster is paid for: each problem with its remedy, all of them at once.
+
+What Airflow may not look at, or AWS does not answer, is a line in the log and never a failure.
+"""
+
+import importlib.util
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk.exceptions import AirflowFailException
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fruit_features import objects
+from fruit_features.cluster import job_flow_request
+from fruit_features.instance_types import vcpus
+from fruit_features.run import Run
+
+Look = Callable[["Account", dict[str, Any]], Iterator[str]]
+
+# In a network without a way to one of the services, each check takes this long and no longer.
+IMPATIENT = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+# Of Service Quotas: vCPUs of running standard instances, and the families that count there.
+QUOTAS = {"ON_DEMAND": "L-1216C47A", "SPOT": "L-34B43A08"}
+STANDARD_FAMILY = re.compile(r"(a|c|d|h|i|im|is|m|r|t|z)\d")
+STACK = "create the stack of docs/aws.md"
+
+
+class Account:
+    """Clients for what a cluster needs of the account.
+
+    Args:
+        region: of the cluster.
+    """
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """Return the client of a service, on Airflow's connection; each is made once."""
+        if service not in self._clients:
+            hook = AwsBaseHook(client_type=service, region_name=self._region, config=IMPATIENT)
+            self._clients[service] = hook.conn
+        return self._clients[service]
+
+
+def check_writing(hook: S3Hook, run: Run) -> None:
+    """Check that Airflow may write below each prefix that it writes to; nothing is written.
+
+    Raises:
+        AirflowFailException: naming the prefixes that are closed.
+    """
+    layout = run.layout
+    folders = (layout.run_folder, layout.artifacts, layout.run_results)
+    closed = [folder.uri for folder in folders if not _may_write(hook, folder / "write-check")]
+    if closed:
+        raise AirflowFailException(
+            f"Airflow may not write to {', '.join(closed)}: allow s3:PutObject there in its policy (AirflowPolicy of "
+            "infra/template.yaml), or set the output_prefix param"
+        )
+
+
+def _may_write(hook: S3Hook, where: Any) -> bool:
+    """Say whether S3 would let Airflow write an object: a PUT on a condition that no object fulfills."""
+    try:
+        objects.put(hook, where, b"", IfMatch=f'"{"0" * 32}"')
+    except ClientError as error:  # whatever else is wrong with the bucket is named when it is listed
+        return error.response["Error"]["Code"] not in {"AccessDenied", "403"}
+    return True
+
+
+def check_account(hook: S3Hook, run: Run) -> None:
+    """Check what the run's cluster needs of this Airflow and of the account.
+
+    Raises:
+        AirflowFailException: naming all that is missing, with the remedies.
+    """
+    request = dict(job_flow_request(run, defaultdict(lambda: run.layout.artifacts.uri)))
+    account, problems = Account(run.settings.region), list(_libraries())
+    looks: dict[str, Look] = {
+        "service role": _service_role,
+        "instance profile": _instance_profile,
+        "subnets": _subnets,
+        "instance types": _instance_types,
+        "quota of vCPUs": _quota,
+    }
+    for name, look in looks.items():
+        try:
+            problems += look(account, request)
+        except (BotoCoreError, ClientError) as error:
+            hook.log.info("%s: not checked (%s)", name, error)
+    if problems:
+        raise AirflowFailException("no cluster is created: " + "; ".join(problems))
+
+
+def _libraries() -> Iterator[str]:
+    if importlib.util.find_spec("aiobotocore") is None:
+        yield (
+            "aiobotocore is not installed, without which no task can wait for a step: install "
+            "apache-airflow-providers-amazon[aiobotocore] for workers and triggerer"
+        )
+
+
+def _service_role(account: Account, request: dict[str, Any]) -> Iterator[str]:
+    name = request["ServiceRole"].rpartition("/")[2]
+    try:
+        account.client("iam").get_role(RoleName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchEntity":
+            raise
+        yield f"the service role {name!r} does not exist: {STACK}, or set the service_role param"
+
+
+def _instance_profile(account: Account, request: dict[str, Any]) -> Iterator[str]:
+    name = request["JobFlowRole"].rpartition("/")[2]
+    try:
+        profile = account.client("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchEntity":
+            raise
+        yield f"the instance profile {name!r} does not exist: {STACK}, or set the instance_profile param"
+    else:
+        if not profile["Roles"]:
+            yield f"the instance profile {name!r} has no role: add the nodes' role to it"
+
+
+def _subnet_ids(request: dict[str, Any]) -> list[str]:
+    instances = request["Instances"]
+    return instances.get("Ec2SubnetIds") or [one for one in [instances.get("Ec2SubnetId")] if one]
+
+
+def _subnets(account: Account, request: dict[str, Any]) -> Iterator[str]:
+    for subnet_id in _subnet_ids(request):
+        try:
+            (subnet,) = account.client("ec2").describe_subnets(SubnetIds=[subnet_id])["Subnets"]
+        except ClientError as error:
+            if not error.response["Error"]["Code"].startswith("InvalidSubnet"):
+                raise
+            yield f"the subnet {subnet_id} does not exist in this region: set the ec2_subnet_id param, or {STACK}"
+        else:
+            nodes = sum(count for _, _, count in _groups(request))
+            if subnet["AvailableIpAddressCount"] < nodes:
+                free = subnet["AvailableIpAddressCount"]
+                yield f"the subnet {subnet_id} has {free} free addresses for {nodes} nodes: choose a larger one"
+
+
+def _groups(request: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """Yield market, instance type and count of each instance group; a request for fleets has none."""
+    for group in request["Instances"].get("InstanceGroups", []):
+        yield group.get("Market", "ON_DEMAND"), group["InstanceType"], group["InstanceCount"]
+
+
+def _instance_types(account: Account, request: dict[str, Any]) -> Iterator[str]:
+    instances = request["Instances"]
+    of_fleets = [fleet["InstanceTypeConfigs"] for fleet in instances.get("InstanceFleets", [])]
+    of_groups = [[group] for group in instances.get("InstanceGroups", [])]
+    choices = [[one["InstanceType"] for one in alternatives] for alternatives in of_fleets + of_groups]
+    offerings = account.client("ec2").get_paginator("describe_instance_type_offerings")
+    wanted = sorted({instance_type for choice in choices for instance_type in choice})
+    pages = offerings.paginate(Filters=[{"Name": "instance-type", "Values": wanted}])
+    offered = {offering["InstanceType"] for page in pages for offering in page["InstanceTypeOfferings"]}
+    for missing in sorted({" or ".join(choice) for choice in choices if not offered & set(choice)}):
+        yield f"{missing} is not offered in this region: choose another instance type"
+
+
+def _quota(account: Account, request: dict[str, Any]) -> Iterator[str]:
+    needed: Counter[str] = Counter()
+    for market, instance_type, count in _groups(request):
+        if instance_type.endswith("xlarge") and STANDARD_FAMILY.match(instance_type):
+            needed[market] += vcpus(instance_type) * count
+    for market, cpus in needed.items():
+        answer = account.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=QUOTAS[market])
+        allowed = answer["Quota"]["Value"]
+        if cpus > allowed:
+            yield (
+                f"the cluster needs {cpus} vCPUs ({market}), and the account may run {allowed:g}: choose fewer or smaller nodes, "
+                f"or ask for more in Service Quotas (ec2, {QUOTAS[market]})"
+            )

@@ -1,0 +1,177 @@
+"""What can be known before a cluster is paid for is checked then, and each problem names its remedy."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import structlog.testing
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk.exceptions import AirflowFailException
+from botocore.exceptions import ClientError
+
+from fruit_features import preflight
+from fruit_features.run import Run
+from local_emr import LocalEmr
+from policies import allows, grants, used_grants
+from tests.infra.stack import deploy, recorded_calls
+
+Build = Callable[..., Run]
+
+
+def test_an_account_with_all_that_is_needed_passes(hook: S3Hook, make_run: Build) -> None:
+    preflight.check_writing(hook, make_run())
+    preflight.check_account(hook, make_run())
+
+    assert [*boto3.resource("s3").Bucket("fruits").objects.all()] == [], "nothing is written"
+
+
+def test_what_is_missing_is_named_at_once_with_the_remedies(hook: S3Hook, make_run: Build) -> None:
+    run = make_run(
+        service_role="no-role",
+        instance_profile="no-profile",
+        ec2_subnet_id="subnet-0123456789abcdef0",
+        core_instance_type="m0.xlarge",
+    )
+    with pytest.raises(AirflowFailException) as failure:
+        preflight.check_account(hook, run)
+
+    message = str(failure.value)
+    assert (
+        "the service role 'no-role' does not exist: create the stack of docs/aws.md, or set the service_role param"
+        in message
+    )
+    assert "the instance profile 'no-profile' does not exist: " in message
+    assert "the subnet subnet-0123456789abcdef0 does not exist in this region: " in message
+
+
+def test_an_instance_type_that_the_region_does_not_offer(hook: S3Hook, make_run: Build) -> None:
+    with pytest.raises(
+        AirflowFailException, match=r"m0\.xlarge is not offered in this region: choose another instance type"
+    ):
+        preflight.check_account(hook, make_run(core_instance_type="m0.xlarge"))
+
+
+def test_the_policy_of_the_template_allows_every_look(
+    tmp_path: Path, make_run: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalEmr(port=0, access_log=tmp_path / "calls") as aws:
+        for name, value in {**aws.environment(), "AWS_ACCESS_KEY_ID": "person"}.items():
+            monkeypatch.setenv(name, value)
+        stack = deploy(boto3.client("cloudformation"), boto3.client("iam"), BucketName="fruits")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "airflow")
+        run = make_run(
+            service_role=stack.dot_env["FRUITS_SERVICE_ROLE"],
+            instance_profile=stack.dot_env["FRUITS_INSTANCE_PROFILE"],
+            ec2_subnet_id=stack.dot_env["FRUITS_SUBNET_ID"],
+        )
+        hook = S3Hook(region_name="eu-west-3")
+        preflight.check_writing(hook, run)
+        preflight.check_account(hook, run)
+    calls = recorded_calls((tmp_path / "calls").read_text(encoding="utf-8"), "airflow")
+
+    assert [str(call) for call in calls if not allows([stack.airflow], call)] == []
+    used = {grant.sid for grant in used_grants(stack.airflow, calls)}
+    looks = {grant.sid for grant in grants(stack.airflow) if grant.sid.startswith("Find")} - {"FindClusters"}
+    assert looks <= used
+    assert len(looks) == 4
+
+
+def test_a_fleet_needs_one_of_its_types(hook: S3Hook, make_run: Build) -> None:
+    def overrides(*instance_types: str) -> dict[str, Any]:
+        configs = [{"InstanceType": one, "WeightedCapacity": 1} for one in instance_types]
+        fleet = {"InstanceFleetType": "CORE", "TargetSpotCapacity": 2, "InstanceTypeConfigs": configs}
+        return {"Instances": {"InstanceFleets": [fleet]}}
+
+    preflight.check_account(hook, make_run(job_flow_overrides=overrides("m0.xlarge", "m5.xlarge")))
+    with pytest.raises(AirflowFailException, match=r"m0\.xlarge or m0\.2xlarge is not offered in this region"):
+        preflight.check_account(hook, make_run(job_flow_overrides=overrides("m0.xlarge", "m0.2xlarge")))
+
+
+def test_a_subnet_that_is_too_small(hook: S3Hook, make_run: Build) -> None:
+    ec2 = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    small, large = (
+        ec2.create_subnet(VpcId=vpc, CidrBlock=block)["Subnet"]["SubnetId"] for block in ("10.0.0.0/28", "10.0.1.0/24")
+    )
+    preflight.check_account(hook, make_run(ec2_subnet_id=large, core_instance_count=20))
+    with pytest.raises(AirflowFailException, match=rf"the subnet {small} has 11 free addresses for 21 nodes"):
+        preflight.check_account(hook, make_run(ec2_subnet_id=small, core_instance_count=20))
+
+
+def test_what_a_company_overrides_is_what_is_checked(hook: S3Hook, make_run: Build) -> None:
+    overrides = {"ServiceRole": "arn:aws:iam::123456789012:role/theirs"}
+    with pytest.raises(AirflowFailException, match="the service role 'theirs' does not exist"):
+        preflight.check_account(hook, make_run(job_flow_overrides=overrides))
+
+
+def test_a_profile_without_a_role(hook: S3Hook, make_run: Build) -> None:
+    boto3.client("iam").create_instance_profile(InstanceProfileName="empty")
+    with pytest.raises(AirflowFailException, match="the instance profile 'empty' has no role"):
+        preflight.check_account(hook, make_run(instance_profile="empty"))
+
+
+@pytest.mark.parametrize(("allowed", "fits"), [(12, True), (11, False)])
+def test_a_quota_of_vcpus(endpoint: LocalEmr, hook: S3Hook, make_run: Build, allowed: float, *, fits: bool) -> None:
+    endpoint.quotas["L-1216C47A"] = allowed
+    if fits:
+        preflight.check_account(hook, make_run())
+        return
+    with pytest.raises(AirflowFailException, match=r"needs 12 vCPUs \(ON_DEMAND\), and the account may run 11: "):
+        preflight.check_account(hook, make_run())
+
+
+def test_without_aiobotocore_no_cluster_is_created(
+    hook: S3Hook, make_run: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "aiobotocore" else found(name))
+    with pytest.raises(
+        AirflowFailException, match=r"install apache-airflow-providers-amazon\[aiobotocore\] for workers"
+    ):
+        preflight.check_account(hook, make_run())
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have AWS refuse every call that is not S3's; the local endpoint checks no permission."""
+    asked: list[str] = []
+
+    def refuse(model: Any, **_: Any) -> None:
+        asked.append(model.name)
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, model.name)
+
+    client = preflight.Account.client
+
+    def refusing(account: preflight.Account, service: str) -> Any:
+        made = client(account, service)
+        made.meta.events.register("before-call", refuse)
+        return made
+
+    monkeypatch.setattr(preflight.Account, "client", refusing)
+    return asked
+
+
+def test_what_airflow_may_not_look_at_is_no_failure(hook: S3Hook, make_run: Build, refused: list[str]) -> None:
+    with structlog.testing.capture_logs() as entries:
+        preflight.check_account(hook, make_run(ec2_subnet_id="subnet-0123456789abcdef0"))
+
+    said = [str(entry["event"]) % entry.get("positional_args", ()) for entry in entries]
+    assert set(refused) == {
+        *("GetRole", "GetInstanceProfile", "DescribeSubnets", "DescribeInstanceTypeOfferings", "GetServiceQuota")
+    }
+    for name in ("service role", "instance profile", "subnets", "instance types", "quota of vCPUs"):
+        assert any(line.startswith(f"{name}: not checked (") for line in said), said
+
+
+@pytest.mark.parametrize("folder", ["runs", "artifacts", "results"])
+def test_a_closed_prefix_is_named_before_anything_is_written(
+    endpoint: LocalEmr, hook: S3Hook, make_run: Build, folder: str
+) -> None:
+    endpoint.faults.add(fault="s3-error", status=403, method="PUT", key=f"{folder}/*")
+    with pytest.raises(
+        AirflowFailException, match=rf"Airflow may not write to s3://fruits/{folder}.*: allow s3:PutObject"
+    ):
+        preflight.check_writing(hook, make_run())
