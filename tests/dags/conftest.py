@@ -1,13 +1,16 @@
 """A run, and a bucket on the local AWS endpoint."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import boto3
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+from demo.images import write_images
 from fruit_features.run import Run
 from local_emr import LocalEmr
+from tests.dags.pipeline import Pipeline
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
 RUN = "manual__2026-11-22T10-00-00-00-00"
@@ -23,6 +26,16 @@ def make_run() -> Callable[..., Run]:
 def endpoint() -> Iterator[LocalEmr]:
     with LocalEmr(port=0) as aws:
         yield aws
+
+
+@pytest.fixture(scope="module")
+def drawn_pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Pipeline]:
+    """The pipeline on drawn images, enough for several chunks, and random weights."""
+    photographs = tmp_path_factory.mktemp("photographs")
+    write_images(photographs, 30)
+    with LocalEmr(port=0) as aws:
+        folder = tmp_path_factory.mktemp("airflow")
+        yield Pipeline(aws, folder / "calls", folder, photographs, weights, real=False)
 
 
 @pytest.fixture

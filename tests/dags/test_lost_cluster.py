@@ -3,27 +3,21 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from demo.images import write_images
 from emr_hook import IN_PLACE_OF
-from local_emr import LocalEmr
 from tests.dags.pipeline import Pipeline, Run
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Pipeline]:
-    photographs = tmp_path_factory.mktemp("photographs")
-    write_images(photographs, 30)
-    with LocalEmr(port=0) as aws:
-        folder = tmp_path_factory.mktemp("airflow")
-        yield Pipeline(aws, folder / "calls", folder, photographs, weights, real=False)
+@pytest.fixture
+def pipeline(drawn_pipeline: Pipeline) -> Pipeline:
+    return drawn_pipeline
 
 
 def names(pipeline: Pipeline) -> list[str]:
