@@ -20,6 +20,7 @@ from spark_jobs.reduction.inputs import open_inputs
 from spark_jobs.reduction.options import parse
 from spark_jobs.reduction.results import Results
 from spark_jobs.reduction.selection import sampled, select
+from spark_jobs.report.background import Background
 from spark_jobs.report.content import SAMPLE_ROWS
 from spark_jobs.report.report import Report, import_renderers
 from spark_jobs.schemas import FEATURE_COUNT
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ThreadPoolExecutor() as pool:
         with timings("start"):
             pool.submit(import_renderers)
+            reading = pool.submit(Background.read, options.previous, options.extraction, options.usd_per_hour)
             model_id = options.model and model_id_of(options.model)
             inputs = open_inputs(options.features, options.inventory, options.rejects, pool)
         with timings("select"):
@@ -54,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             report = Report.build(options.run, chosen.summary, moments, model, options.target, found.sample)
         saving.result()
         writing.result()
-    page = report.save(options.output, timings.seconds, results.sizes(options.features))
+    compared = reading.result().compared(report.content, moments)
+    page = report.save(options.output, timings.seconds, results.sizes(options.features), compared)
     log.info("%d images in %d components: %s", moments.count, model.pca.n_components, page)
 
 

@@ -172,6 +172,7 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
         model_id=model_id,
         model_exported=not run.settings.dry_run and model.point_to(hook, run, model_id),
         pca_model=None if run.settings.refit else latest.get("pca_model"),
+        previous=latest["report"].rpartition("/")[0] if latest.get("report") else None,
         needs_cluster=needs_cluster,
     )
 

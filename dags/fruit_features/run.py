@@ -47,6 +47,7 @@ class Plan(BaseModel):
         model_id: of the run's network; None before Keras's own weights were ever exported.
         model_exported: whether that network is in S3 already.
         pca_model: URI of the fitted PCA to keep; None to fit anew.
+        previous: URI of the published results, which the report compares with; None before anything was published.
         needs_cluster: whether there is anything to do. Also without new images, when the published results do not show the
             present ones: images were deleted, an earlier run failed after the extraction, another variance was asked for.
     """
@@ -59,4 +60,5 @@ class Plan(BaseModel):
     model_id: str | None
     model_exported: bool
     pca_model: str | None
+    previous: str | None = None
     needs_cluster: bool

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fruit_features import executors
+from fruit_features import budget, executors
 from fruit_features.run import Plan, Run
 
 if TYPE_CHECKING:
@@ -85,6 +85,9 @@ def reduce_dimensions_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "
         *("--variance", str(run.settings.variance)),
         *("--run", run.name),
         *(["--pca-model", plan.pca_model] if plan.pca_model else []),
+        *("--extraction", layout.progress.uri),
+        *(["--previous", plan.previous] if plan.previous else []),
+        *(["--usd-per-hour", f"{price:g}"] if (price := budget.hourly_price(run)) else []),
     )
 
 

@@ -73,7 +73,9 @@ class Progress:
         left = f", {(self._total - done) / rate:.0f} s left" if rate and done < self._total else ""
         message = f"{done:,} of {self._total:,} images, {rejects:,} rejects, {rate:.0f} images/s{left}"
         try:
-            uris.write_json(self._uri, {"message": message, "images": done, "total": self._total, "rejects": rejects})
+            figures = {"images": done, "total": self._total, "rejects": rejects}
+            now = {"images_now": images, "seconds": round(seconds, 1)}
+            uris.write_json(self._uri, {"message": message, **figures, **now})
         except JobError as error:  # best effort: progress must not stop the work
             log.warning("progress cannot be written to %s: %s", self._uri, error)
 

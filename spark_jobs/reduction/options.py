@@ -34,6 +34,9 @@ def parse(argv: Sequence[str] | None, doc: str) -> argparse.Namespace:
     size.add_argument("--components", type=positive, metavar="K", help="a fixed number of components instead")
     add("--pca-model", type=uri, metavar="URI", help="project onto this earlier PCA; --variance does not apply")
     add("--run", default="", help="name of this run, for the report")
+    add("--previous", type=uri, metavar="URI", help="results of an earlier run, for the report to compare with")
+    add("--extraction", type=uri, metavar="URI", help="progress document of this run's extraction, for the report")
+    add("--usd-per-hour", type=float, metavar="USD", help="price of the cluster, for the report")
     options = parser.parse_args(argv)
     options.target = _target(options)
     return options

@@ -63,15 +63,18 @@ class Report:
         svgs = {"variance": charts.svg(curve), "components": charts.svg(unnamed)}
         return cls(found, svgs, pngs, dict(zip(names, charts.colors(len(names)), strict=True)))
 
-    def save(self, output: str, timings: Mapping[str, float], sizes: Mapping[str, int]) -> str:
+    def save(
+        self, output: str, timings: Mapping[str, float], sizes: Mapping[str, int], compared: Mapping[str, Any]
+    ) -> str:
         """Write report.json, report.html and the charts to the folder `output`; return the URI of the page.
 
         Args:
             output: URI.
             timings: seconds by phase of the job.
             sizes: of input and output, in bytes and files.
+            compared: of `Background.compared`.
         """
-        found = self.content | {"timings": dict(timings), "sizes": dict(sizes)}
+        found = self.content | dict(compared) | {"timings": dict(timings), "sizes": dict(sizes)}
         for name, image in self.pngs.items():
             uris.write_bytes(uris.join(output, f"{name}.png"), image)
         uris.write_json(uris.join(output, "report.json"), found)

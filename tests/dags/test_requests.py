@@ -211,11 +211,15 @@ def test_the_form_decides_on_the_memory_of_extract_features(make_run: Build) -> 
 
 
 @pytest.mark.parametrize(
-    ("pca_model", "end"),
-    [(None, []), ("s3://fruits/results/run=x/model", ["--pca-model", "s3://fruits/results/run=x/model"])],
+    ("changes", "more", "end"),
+    [
+        ({}, [], []),
+        ({"pca_model": "s3://f/run=x/model"}, ["--pca-model", "s3://f/run=x/model"], []),
+        ({"previous": "s3://f/run=x"}, [], ["--previous", "s3://f/run=x"]),
+    ],
 )
-def test_reduce_dimensions_step(make_run: Build, pca_model: str | None, end: list[str]) -> None:
-    arguments = arguments_of(reduce_dimensions_step(make_run(variance=0.95), ARTIFACTS, plan(pca_model=pca_model)))
+def test_reduce_dimensions_step(make_run: Build, changes: dict[str, str], more: list[str], end: list[str]) -> None:
+    arguments = arguments_of(reduce_dimensions_step(make_run(variance=0.95), ARTIFACTS, plan(**changes)))
 
     assert arguments[9:] == [
         *("--inventory", f"s3://fruits/runs/{RUN}/inventory/inventory.parquet"),
@@ -225,8 +229,16 @@ def test_reduce_dimensions_step(make_run: Build, pca_model: str | None, end: lis
         *("--output", f"s3://fruits/results/run={RUN}"),
         *("--variance", "0.95"),
         *("--run", RUN),
+        *more,
+        *("--extraction", f"s3://fruits/runs/{RUN}/progress.json"),
         *end,
+        *("--usd-per-hour", "0.816"),
     ]
+
+
+def test_a_cluster_without_a_price_has_none_in_its_report(make_run: Build) -> None:
+    step = reduce_dimensions_step(make_run(core_instance_type="m99.xlarge"), ARTIFACTS, plan())
+    assert "--usd-per-hour" not in arguments_of(step)
 
 
 def test_each_step_keeps_its_time_limit_itself(make_run: Build) -> None:

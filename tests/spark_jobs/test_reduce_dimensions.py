@@ -170,7 +170,8 @@ def test_new_images_go_into_the_existing_space(bucket: Bucket) -> None:
     bucket.features("1", rows[:50])
     first = bucket.reduce("--run", "first", output="first")
     bucket.features("2", rows[50:], first=50)
-    report = bucket.reduce("--pca-model", str(bucket.root / "first/model"), "--run", "second", output="second")
+    earlier = ("--pca-model", str(bucket.root / "first/model"), "--previous", str(bucket.root / "first"))
+    report = bucket.reduce(*earlier, "--run", "second", output="second")
 
     before = {row["path"]: row["features_pca"] for row in bucket.vectors("first").to_pylist()}
     after = {row["path"]: row["features_pca"] for row in bucket.vectors("second").to_pylist()}
@@ -178,6 +179,8 @@ def test_new_images_go_into_the_existing_space(bucket: Bucket) -> None:
     assert all(after[path] == vector for path, vector in before.items())
     assert report["components"] == first["components"]
     assert report["fitted"] == {"run": "first", "features": 50}
+    assert report["previous"]["run"] == "first"
+    assert report["previous"]["shift"] > 0
     assert 0 < report["explained_variance"] < first["explained_variance"], "the space was made for the first 50"
 
     third = bucket.reduce("--pca-model", str(bucket.root / "second/model"), output="third")

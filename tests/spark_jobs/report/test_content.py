@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from spark_jobs.report.content import Sample, nearest_neighbor_accuracy
+from spark_jobs.report.content import Sample, nearest_neighbor_figures
 
 from .test_report import Reduction
 
@@ -31,10 +31,10 @@ def test_the_numbers_for_programs(few: Reduction) -> None:
 
 
 def test_labels_far_apart_stay_apart_and_labels_at_random_do_not(few: Reduction) -> None:
-    apart = nearest_neighbor_accuracy(few.sample, few.fitted.pca)
+    apart = nearest_neighbor_figures(few.sample, few.fitted.pca)
     assert (apart["accuracy_features"], apart["accuracy_components"]) == (1.0, 1.0)
     shuffled = np.random.default_rng(0).permutation(few.sample.labels).tolist()
-    assert nearest_neighbor_accuracy(Sample(shuffled, few.sample.features), few.fitted.pca)["accuracy_components"] < 0.6
+    assert nearest_neighbor_figures(Sample(shuffled, few.sample.features), few.fitted.pca)["accuracy_components"] < 0.6
 
 
 def test_a_sample_is_in_order_of_path_whatever_the_partitions() -> None:

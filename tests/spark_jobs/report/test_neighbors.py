@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from spark_jobs.report.neighbors import knn_accuracy, knn_votes
+from spark_jobs.report.neighbors import (
+    closest_pairs,
+    confusions,
+    knn_accuracy,
+    knn_votes,
+    nearest_rows,
+    right_by_label,
+)
 
 
 def test_each_row_is_judged_by_the_others_only() -> None:
@@ -56,3 +63,26 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("rows", "expected"), [(0, None), (1, None), (2, 1.0)])
 def test_few_rows(rows: int, expected: float | None) -> None:
     assert knn_accuracy(np.zeros((rows, 4)), ["a"] * rows) == expected
+
+
+def test_what_is_taken_for_what_is_counted() -> None:
+    votes = np.array(["A", "B", "B", "B", "C", "A"])
+    labels = ["A", "A", "A", "B", "C", "C"]
+
+    assert right_by_label(votes, labels) == {"A": (1, 3), "B": (1, 1), "C": (1, 2)}
+    assert confusions(votes, labels, 1) == [("A", "B", 2)]
+    assert confusions(votes, labels, 9) == [("A", "B", 2), ("C", "A", 1)]
+
+
+def test_a_copy_is_the_closest_of_pairs() -> None:
+    features = np.random.default_rng(0).random((20, 8))
+    features[17] = 2 * features[3]  # the cosine does not see the length
+    features[9] = 0  # has no direction
+    (first, second, cosine), *rest = closest_pairs(
+        features, nearest_rows(features / features.sum(axis=1, keepdims=True).clip(1)), 5
+    )
+
+    assert (first, second) == (3, 17)
+    assert cosine == pytest.approx(1)
+    assert all(pair[2] < 0.9999 for pair in rest)
+    assert closest_pairs(features[:1], nearest_rows(features[:1]), 5) == []

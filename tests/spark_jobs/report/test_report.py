@@ -1,9 +1,12 @@
+import csv
+import io
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from spark_jobs.reduction.pca import fit
 from spark_jobs.reduction.pca_model import PcaModel
 from spark_jobs.reduction.selection import InventorySummary
 from spark_jobs.report import content
+from spark_jobs.report.background import Background
 from spark_jobs.report.content import Sample
 from spark_jobs.report.report import Report, first_two
 from tests.conftest import PROJECT
@@ -77,7 +81,9 @@ def test_the_page_needs_nothing_from_outside(few: Reduction) -> None:
     page = few.page()
     sources = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s)>]+)""", page)
     assert sources
-    assert [source for source in sources if not source.startswith(("data:image/png;base64,", "#"))] == []
+    assert [
+        source for source in sources if not source.startswith(("data:image/png;base64,", "data:text/csv;", "#"))
+    ] == []
     assert "default-src 'none'" in page
     assert not re.search(r"\{\{|\{%|\$", re.sub(r"base64,[^\"]*", "", page)), "nothing was left to fill in"
 
@@ -116,7 +122,8 @@ def test_every_variety_has_a_name_that_brings_its_points_out(few: Reduction) -> 
 
 
 def test_every_variety_has_a_bar_with_its_counts(few: Reduction) -> None:
-    bars = re.findall(r"<li><span title=\"[^\"]+\">([^<]+)</span>(.*?)</li>", few.page(), re.DOTALL)
+    section = few.page().partition('id="varieties"')[2]
+    bars = re.findall(r"<li><span title=\"[^\"]+\">([^<]+)</span>(.*?)</li>", section, re.DOTALL)
     counts = {label: re.search(r"<small>(.*?)</small>", bar)[1] for label, bar in bars}
     assert list(counts.items())[:2] == [
         ("Apple &lt;0&gt; &amp; Açaí", "12 (3 without)"),
@@ -124,6 +131,43 @@ def test_every_variety_has_a_bar_with_its_counts(few: Reduction) -> None:
     ]
     assert len(counts) == 4
     assert [re.findall(r"width:([\d.]+%)", bar) for _, bar in bars][:2] == [["80.00%", "20.00%"], ["80.00%"]]
+
+
+def test_the_figures_can_be_downloaded_as_csv(few: Reduction) -> None:
+    links = dict(re.findall(r'download="([a-z]+\.csv)" href="data:text/csv;charset=utf-8,([^"]*)"', few.page()))
+    tables = {name: list(csv.reader(io.StringIO(unquote(content)))) for name, content in links.items()}
+
+    assert tables["varieties.csv"][:2] == [
+        ["variety", "features", "rejects", "recognized", "sampled"],
+        ["Apple <0> & Açaí", "12", "3", "12", "12"],
+    ]
+    assert len(tables["variance.csv"]) == 1 + len(few.content()["variance_curve"])
+    assert tables["confused.csv"] == [["variety", "taken for", "images"]]
+
+
+def test_the_page_compares_with_the_previous_run(few: Reduction) -> None:
+    before = Reduction(labels=3)
+    described = {"model_id": before.fitted.model_id, "mean": (few.moments.mean + few.fitted.pca.scale / 2).tolist()}
+    model = described | {"scale": few.fitted.pca.scale.tolist()}
+    background = Background(before.content() | {"run": "earlier"}, model, {"images_now": 90, "seconds": 30.0}, 1.2)
+    compared = background.compared(few.content(), few.moments)
+
+    assert compared["previous"]["new_varieties"] == ["Apple <3> & Açaí"]
+    assert compared["previous"]["figures"]["features"] == [36, 48]
+    assert compared["previous"]["shift"] == pytest.approx(0.5)
+    assert compared["extraction"] == {"images": 90, "seconds": 30.0, "rate": 3.0, "cost_usd": 0.01}
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", few.page(**compared)))
+    assert "Compared with earlier. The mean image has moved by 0.500 standard deviations" in text
+    assert "New: Apple &lt;3&gt; &amp; Açaí." in text
+    assert "90 images in 30 s, about $0.01 of the cluster" in text
+
+
+def test_the_report_does_without_what_is_not_there(few: Reduction, tmp_path: Path) -> None:
+    background = Background.read(f"{tmp_path}/none", f"{tmp_path}/none.json", None)
+
+    assert background.compared(few.content(), few.moments) == {}
+    other = Background(few.content(), {"model_id": "another", "mean": [0.0], "scale": [1.0]}, {})
+    assert other.compared(few.content(), few.moments)["previous"]["shift"] is None
 
 
 def test_without_rejects_the_page_says_so(few: Reduction) -> None:
