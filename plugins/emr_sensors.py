@@ -2,10 +2,12 @@
 
 from typing import Any, ClassVar
 
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.emr import EmrJobFlowSensor
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
+from emr_bootstrap_log import BootstrapLog, cause, failed_action
 from emr_hook import IdempotentEmrHook
 from emr_replacement import ENDING, RunClusterMixin
 
@@ -39,6 +41,19 @@ class EmrClusterReadySensor(RunClusterMixin, EmrJobFlowSensor):
         state = cluster["Status"]["State"]
         self.log.info("Cluster %s is %s", cluster["Id"], state)
         if state in ENDING:
-            reason = self.failure_message_from_response({"Cluster": cluster}) or ""
-            raise AirflowFailException(f"cluster {cluster['Id']} is {state} {reason}".rstrip())
+            return self._fail(cluster)
         return state in READY
+
+    def _fail(self, cluster: dict[str, Any]) -> bool:
+        """Fail with EMR's reason, and with what the node has said if it could not be set up; False while its log is awaited."""
+        message = f"cluster {cluster['Id']} is {cluster['Status']['State']} "
+        message += self.failure_message_from_response({"Cluster": cluster}) or ""
+        if not failed_action(cluster) or not cluster.get("LogUri"):
+            raise AirflowFailException(message.rstrip())
+        log = BootstrapLog(S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name), cluster)
+        if log.is_awaited():
+            self.log.info("A node could not be set up: waiting for its log at s3://%s/%s", log.bucket, log.key)
+            return False
+        lines = log.read()
+        self.log.error("The end of the node's log:\n%s", "\n".join(lines))
+        raise AirflowFailException(f"{message}\n  the node says: {cause(lines)}\n  log: s3://{log.bucket}/{log.key}")

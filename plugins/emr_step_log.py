@@ -2,7 +2,6 @@
 
 import gzip
 import re
-import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +10,6 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import BotoCoreError, ClientError
 
 LOG_LINES = 40
-POLL_SECONDS = 5
 CLOCK_TOLERANCE = timedelta(seconds=5)  # between S3's and EMR's; an estimate
 EXIT_CODE = re.compile(r"Command exiting with ret '(\d+)'")
 EXIT_CODES = {
@@ -24,7 +22,7 @@ EXIT_CODES = {
     "139": "the driver crashed in native code (segmentation fault): its last lines name the library",
     "143": "the driver was asked to end: the step was cancelled, or its cluster was terminated",
 }
-ERROR_LINE = re.compile(r"error: |[\w.]*(Error|Exception)\b")
+ERROR_LINE = re.compile(r"(error|ERROR): |[\w.]*(Error|Exception)\b")
 
 
 def causes(cluster: dict[str, Any], step: dict[str, Any]) -> list[str]:
@@ -32,8 +30,10 @@ def causes(cluster: dict[str, Any], step: dict[str, Any]) -> list[str]:
     status = step["Status"]
     details = status.get("FailureDetails", {})
     reasons = [details.get("Reason"), details.get("Message"), status.get("StateChangeReason", {}).get("Message")]
-    if cluster["Status"]["State"] in {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"}:
-        change = cluster["Status"].get("StateChangeReason", {})
+    change = cluster["Status"].get("StateChangeReason", {})
+    # Of a step that has failed by itself the cluster's end is a consequence.
+    consequence = status["State"] == "FAILED" and change.get("Code") == "USER_REQUEST"
+    if cluster["Status"]["State"] in {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"} and not consequence:
         reasons.append(f"the cluster is {cluster['Status']['State']}: {change.get('Message', 'no reason given')}")
     return [reason for reason in reasons if reason]
 
@@ -49,9 +49,31 @@ def exit_code_meaning(lines: Iterable[str]) -> list[str]:
     return [f"exit code {code}: {EXIT_CODES[code]}" for code in codes[-1:] if code in EXIT_CODES]
 
 
-def end_of_log(
-    s3: S3Hook, cluster: dict[str, Any], step: dict[str, Any], timeout: timedelta, warn: Callable[..., object]
-) -> list[str]:
+def failure(cluster: dict[str, Any], step: dict[str, Any], log: list[str]) -> str:
+    """Return what a task says of its failed step: the job's own error in the first line, then EMR's reasons, then where to look.
+
+    Args:
+        cluster: as DescribeCluster returns it.
+        step: as DescribeStep returns it.
+        log: the end of the step's log, or nothing.
+    """
+    known = causes(cluster, step)
+    reasons = "; ".join(known) or "no reason given"
+    own = error_lines(log)[-1:]
+    lines = [f"step {step['Name']} ({step['Id']}) is {step['Status']['State']}: {(own or [reasons])[0]}"]
+    lines += [f"  EMR says: {reasons}"] if own else []
+    lines += [f"  {meaning}" for meaning in exit_code_meaning([*known, *log])]
+    if cluster.get("LogUri"):
+        bucket, folder = log_folder(cluster)
+        lines.append(f"  log: s3://{bucket}/{folder}/steps/{step['Id']}/ (stdout.gz: the job, stderr.gz: Spark)")
+    region = cluster["ClusterArn"].split(":")[3]
+    lines.append(
+        f"  cluster: https://{region}.console.aws.amazon.com/emr/home?region={region}#/clusterDetails/{cluster['Id']}"
+    )
+    return "\n".join(lines)
+
+
+def end_of_log(s3: S3Hook, cluster: dict[str, Any], step: dict[str, Any], warn: Callable[..., object]) -> list[str]:
     """Return the last lines that Spark (stderr) and, in client deploy mode, the Python driver (stdout) have written.
 
     EMR copies a log to S3 every few minutes, while the step runs too: only a copy made after its end has the cause.
@@ -60,34 +82,35 @@ def end_of_log(
         s3: a hook for the connection that may read LogUri.
         cluster: as DescribeCluster returns it.
         step: as DescribeStep returns it.
-        timeout: how long to wait for the final copy.
         warn: gets a message, with arguments for %-formatting, if the log cannot be read or is not complete.
     """
     if not cluster.get("LogUri"):
         return []
-    bucket, prefix = S3Hook.parse_s3_url(cluster["LogUri"].replace("s3n://", "s3://"))
-    folder = f"{prefix.rstrip('/')}/{cluster['Id']}/steps/{step['Id']}".lstrip("/")
+    bucket, folder = log_folder(cluster)
+    folder = f"{folder}/steps/{step['Id']}"
     try:
-        if not _wait_for_copy(s3, bucket, f"{folder}/stderr.gz", step["Status"]["Timeline"]["EndDateTime"], timeout):
+        copy = s3.head_object(f"{folder}/stderr.gz", bucket)
+        if not copy or not is_final_copy(copy["LastModified"], step):
             warn("No complete log at s3://%s/%s yet: look there later, or in the EMR console", bucket, folder)
-        return [line for name in ("stderr.gz", "stdout.gz") for line in _last_lines(s3, bucket, f"{folder}/{name}")]
+        return [line for name in ("stderr.gz", "stdout.gz") for line in last_lines(s3, bucket, f"{folder}/{name}")]
     except (BotoCoreError, ClientError, OSError) as error:  # the cause is known: its details are not worth losing it
         warn("Could not read the step's log: %s", error)
         return []
 
 
-def _wait_for_copy(s3: S3Hook, bucket: str, key: str, ended: datetime, timeout: timedelta) -> bool:
-    deadline = time.monotonic() + timeout.total_seconds()
-    while True:
-        copy = s3.head_object(key, bucket)
-        if copy and copy["LastModified"] >= ended - CLOCK_TOLERANCE:
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
+def log_folder(cluster: dict[str, Any]) -> tuple[str, str]:
+    """Return the bucket and the key of the folder below LogUri that has the cluster's logs."""
+    bucket, prefix = S3Hook.parse_s3_url(cluster["LogUri"].replace("s3n://", "s3://"))
+    return bucket, f"{prefix.rstrip('/')}/{cluster['Id']}".lstrip("/")
 
 
-def _last_lines(s3: S3Hook, bucket: str, key: str) -> list[str]:
+def is_final_copy(written: datetime, step: dict[str, Any]) -> bool:
+    """Say whether a copy of a step's log was made after the step's end, so that it has the cause."""
+    return written >= step["Status"]["Timeline"]["EndDateTime"] - CLOCK_TOLERANCE
+
+
+def last_lines(s3: S3Hook, bucket: str, key: str) -> list[str]:
+    """Return the end of a log that is compressed with gzip; nothing where there is none."""
     if not s3.check_for_key(key, bucket):
         return []
     content = s3.get_key(key, bucket).get()["Body"].read()

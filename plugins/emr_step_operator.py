@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from emr_hook import IdempotentEmrHook, hook_of
 from emr_replacement import ENDING, RunClusterMixin, end_of, is_lost
-from emr_step_log import causes, end_of_log, error_lines, exit_code_meaning
+from emr_step_log import end_of_log, failure
 from emr_triggers import EmrStepTrigger
 
 GRACE = timedelta(minutes=5)
@@ -32,14 +32,15 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         progress_uri: s3:// URI of the JSON document that the step keeps up to date, if any (templated).
         poll_interval: seconds between two looks at the step.
         step_timeout_hours: how long the step may take, counted from when it was added (templated).
-        log_timeout: EMR copies a step's log to S3 within minutes of its end; how long to wait for it.
+        log_timeout: EMR copies a step's log to S3 within minutes of its end; how long the trigger waits for it.
+        ends_cluster: whether the step's failure ends the cluster, before its log is awaited (templated: `True`).
     """
 
     aws_hook_class = IdempotentEmrHook
     job_flow_id: str
     template_fields = (
         *EmrAddStepsOperator.template_fields,
-        *("step", "progress_uri", "step_timeout_hours", "cluster_request"),
+        *("step", "progress_uri", "step_timeout_hours", "ends_cluster", "cluster_request"),
     )
     template_fields_renderers: ClassVar = {"step": "json", "cluster_request": "json"}
 
@@ -51,6 +52,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         poll_interval: float,
         step_timeout_hours: float | str,
         log_timeout: timedelta = timedelta(minutes=6),
+        ends_cluster: bool | str = False,
         cluster_request: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -61,6 +63,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         self.poll_interval = poll_interval
         self.step_timeout_hours = step_timeout_hours
         self.log_timeout = log_timeout
+        self.ends_cluster = ends_cluster
 
     def execute(self, context: Context) -> None:  # type: ignore[override]
         """Add the step, unless the cluster has it, and hand the waiting over to the triggerer."""
@@ -91,10 +94,12 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
                 deadline=time.time() + left.total_seconds(),
                 aws_conn_id=self.aws_conn_id,
                 region_name=self.region_name,
+                log_timeout=self.log_timeout.total_seconds(),
+                ends_cluster=str(self.ends_cluster) == "True",
             ),
             method_name="execute_complete",
             # The trigger keeps the deadline; this one is for a triggerer that never comes back.
-            timeout=max(left, timedelta()) + timedelta(minutes=10),
+            timeout=max(left, timedelta()) + self.log_timeout + timedelta(minutes=10),
         )
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:  # type: ignore[override]
@@ -119,17 +124,12 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         log: list[str] = []
         if state == "FAILED" and not is_lost(cluster):
             s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name)
-            log = end_of_log(s3, cluster, step, self.log_timeout, self.log.warning)
-            cluster = hook_of(self).describe(
-                self.job_flow_id
-            )  # EMR may notice minutes later that its primary node is gone
+            log = end_of_log(s3, cluster, step, self.log.warning)
         if self.cluster_request and is_lost(cluster):
             self._run_on(self.current_cluster(), context)
         if log:
             self.log.error("The end of the step's log:\n%s", "\n".join(log))
-        known = causes(cluster, step)
-        reasons = "; ".join([*known, *error_lines(log)[-1:], *exit_code_meaning([*known, *log])])
-        raise AirflowFailException(f"step {step['Name']} ({step_id}) is {state}: {reasons or 'no reason given'}")
+        raise AirflowFailException(failure(cluster, step, log))
 
     def on_kill(self) -> None:
         """Cancel the step if the task is killed while it adds it; from then on the trigger does."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.emr import EmrHook
@@ -12,14 +13,21 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from emr_step_log import is_final_copy, log_folder
+
 # Airflow gives `on_kill` 30 seconds.
 PATIENT = Config(retries={"mode": "standard", "max_attempts": 6})
 ENDED_STEP = {"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"}
+ARGUMENTS = (
+    *("job_flow_id", "step_id", "progress_uri", "poll_interval", "deadline", "aws_conn_id", "region_name"),
+    *("log_timeout", "ends_cluster"),
+)
+LOG_POLL_SECONDS = 5
 MAX_ERRORS = 20  # consecutive, of DescribeStep: ten minutes without AWS's API at a poll every 30 s
 
 
 class EmrStepTrigger(BaseTrigger):
-    """Wait until the step has ended or the deadline has passed; log every change.
+    """Wait until the step has ended or the deadline has passed; log every change. Of a step that has failed, await its log too.
 
     The event holds `job_flow_id`, `step_id` and `state`: the step's last one, or `TIMEOUT`.
 
@@ -32,6 +40,8 @@ class EmrStepTrigger(BaseTrigger):
         deadline: Unix time, in seconds.
         aws_conn_id: Airflow connection.
         region_name: AWS region.
+        log_timeout: how long to wait for the log of a step that has failed, in seconds: EMR copies it within minutes.
+        ends_cluster: whether the cluster of a step that has failed is ended before its log is awaited.
     """
 
     def __init__(
@@ -44,6 +54,8 @@ class EmrStepTrigger(BaseTrigger):
         deadline: float,
         aws_conn_id: str | None,
         region_name: str | None,
+        log_timeout: float = 0,
+        ends_cluster: bool = False,
     ) -> None:
         super().__init__()
         self.job_flow_id = job_flow_id
@@ -53,11 +65,12 @@ class EmrStepTrigger(BaseTrigger):
         self.deadline = deadline
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
+        self.log_timeout = log_timeout
+        self.ends_cluster = ends_cluster
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer needs to build the trigger again."""
-        names = ("job_flow_id", "step_id", "progress_uri", "poll_interval", "deadline", "aws_conn_id", "region_name")
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in ARGUMENTS}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll, and yield one event at the end."""
@@ -77,6 +90,8 @@ class EmrStepTrigger(BaseTrigger):
                         logged.add(message)
                 if state in ENDED_STEP or time.time() > self.deadline:
                     last = state if state in ENDED_STEP else "TIMEOUT"
+                    if last == "FAILED":
+                        await self._wait_for_log(emr, s3, step)
                     yield TriggerEvent({"job_flow_id": self.job_flow_id, "step_id": self.step_id, "state": last})
                     return
 
@@ -107,6 +122,28 @@ class EmrStepTrigger(BaseTrigger):
                 errors = 0
                 yield step
             await asyncio.sleep(self.poll_interval)
+
+    async def _wait_for_log(self, emr: Any, s3: Any, step: dict[str, Any]) -> None:
+        """Wait for the step's log without a worker, and without the cluster: what goes wrong costs the log, not the cause."""
+        try:
+            cluster = (await emr.describe_cluster(ClusterId=self.job_flow_id))["Cluster"]
+            # A node that has reported how the step ended was not lost: nobody will work on this cluster any more.
+            if self.ends_cluster and step["Status"].get("FailureDetails", {}).get("Message"):
+                self.log.info("The step has failed: ending cluster %s", self.job_flow_id)
+                await emr.terminate_job_flows(JobFlowIds=[self.job_flow_id])
+            if not cluster.get("LogUri"):
+                return
+            bucket, folder = log_folder(cluster)
+            deadline = time.monotonic() + self.log_timeout
+            while time.monotonic() < deadline:
+                with suppress(ClientError):  # not there yet
+                    copy = await s3.head_object(Bucket=bucket, Key=f"{folder}/steps/{self.step_id}/stderr.gz")
+                    if is_final_copy(copy["LastModified"], step):
+                        return
+                self.log.debug("waiting for the step's log")
+                await asyncio.sleep(min(self.poll_interval, LOG_POLL_SECONDS))
+        except (BotoCoreError, ClientError) as error:
+            self.log.warning("Could not wait for the step's log: %s", error)
 
     async def _progress(self, s3: Any) -> str | None:
         """Return the progress document's message, best effort: it must never fail the wait."""

@@ -44,6 +44,7 @@ TASK_DEFAULTS = {
     "poke_interval": POLL_SECONDS,
     "poll_interval": POLL_SECONDS,
     "waiter_delay": POLL_SECONDS,
+    "ends_cluster": "{{ not params.interactive }}",  # no later task needs the cluster of a step that has failed
 }
 # The question of `approve_cost`, which find_new_images leaves where there is one. To ask again would not help.
 APPROVAL = {

@@ -182,9 +182,47 @@ def test_the_deadline_counts_from_when_the_step_was_added(emr: Any, cluster_id: 
 def test_a_failure_says_what_the_step_said(emr: Any, cluster_id: str, context: Any) -> None:
     script = "echo Spark was here >&2; echo 'error: manifest s3://orchard/m: nothing there'; exit 1"
 
-    with pytest.raises(AirflowFailException, match=r"error: manifest s3://orchard/m: nothing there$") as failure:
+    with pytest.raises(AirflowFailException, match=r"error: manifest s3://orchard/m: nothing there\n") as failure:
         run(operator(cluster_id, script), context)
-    assert str(failure.value).startswith(f"step extract_features ({step_ids(emr, cluster_id)[0]}) is FAILED: ")
+    step_id = step_ids(emr, cluster_id)[0]
+    first, emr_says, log, console = str(failure.value).splitlines()
+    assert first == f"step extract_features ({step_id}) is FAILED: error: manifest s3://orchard/m: nothing there"
+    assert emr_says.startswith("  EMR says: ")
+    assert log.startswith(f"  log: s3://orchard/logs/{cluster_id}/steps/{step_id}/ ")
+    assert console.endswith(f".console.aws.amazon.com/emr/home?region=eu-west-3#/clusterDetails/{cluster_id}")
+
+
+def test_the_log_is_awaited_by_the_trigger_without_a_worker(
+    aws: LocalEmr, emr: Any, cluster_id: str, context: Any
+) -> None:
+    task = operator(cluster_id, "echo 'error: no more' >&2; exit 1")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    late = aws.faults.add(fault="s3-error", status=404, method="HEAD", key="logs/*", times=3)  # not there yet
+    result = event(deferred.value.trigger)
+
+    assert late.hits == 3
+    with pytest.raises(AirflowFailException, match="error: no more"):
+        task.execute_complete(context, result)
+
+
+@pytest.mark.parametrize("ends_cluster", [True, "True"])
+def test_the_log_is_awaited_without_the_cluster_too(
+    emr: Any, cluster_id: str, context: Any, *, ends_cluster: bool | str
+) -> None:
+    task = operator(cluster_id, "echo 'error: no more' >&2; exit 1", ends_cluster=ends_cluster)
+    with pytest.raises(AirflowFailException, match="error: no more") as failure:
+        run(task, context)
+
+    state = emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]["State"]
+    assert state in {"TERMINATING", "TERMINATED"}
+    assert "user request" not in str(failure.value), "that the cluster was ended is no cause"
+
+
+def test_a_log_that_never_comes_does_not_hide_the_cause(aws: LocalEmr, emr: Any, cluster_id: str, context: Any) -> None:
+    aws.faults.add(fault="s3-error", status=404, method="HEAD", key="logs/*")
+    with pytest.raises(AirflowFailException, match="a cause of its own"):
+        run(operator(cluster_id, "echo 'a cause of its own' >&2; exit 3", log_timeout=timedelta(seconds=1)), context)
 
 
 def test_a_lost_cluster_is_named_as_the_cause(emr: Any, cluster_id: str, context: Any) -> None:
