@@ -20,8 +20,10 @@ def sensor(cluster_id: str) -> EmrClusterReadySensor:
 
 @pytest.mark.parametrize("timing", [Timing(starting=3, bootstrapping=0.05, terminating=0.05)])
 def test_a_cluster_is_ready_when_it_waits_for_steps(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
-    cluster_id = emr.run_job_flow(**job_flow)["JobFlowId"]
-    assert not sensor(cluster_id).poke(context)
+    waiting = sensor("j-LATER")
+    assert waiting.hook.conn  # making a client takes seconds on a busy machine, in which the cluster would be up
+    cluster_id = waiting.job_flow_id = emr.run_job_flow(**job_flow)["JobFlowId"]
+    assert not waiting.poke(context)
 
     emr.get_waiter("cluster_running").wait(ClusterId=cluster_id, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
     assert sensor(cluster_id).poke(context)
