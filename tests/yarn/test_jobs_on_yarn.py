@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fruit_features.outputs import check_outputs
-from tests.yarn.conftest import BUCKET, HELD, Yarn, alive, image, wait_for
+from tests.yarn.conftest import BUCKET, COUNTS, HELD, Yarn, alive, image, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -43,22 +43,51 @@ images.decode = decode
 @pytest.fixture
 def sick(yarn: Yarn, tmp_path: Path) -> Iterator[Callable[[str], tuple[str, str]]]:
     """Make an image sick; return its URI and that of the decoder on which it acts. It gets well after the test."""
-    key = f"images/{HELD}/490.png"
+    number = COUNTS[HELD] - 20  # in the last chunk
+    key = f"images/{HELD}/{number}.png"
 
     def change(how: str) -> tuple[str, str]:
         with zipfile.ZipFile(tmp_path / "sick.zip", "w") as archive:
             archive.writestr("sitecustomize.py", SICK_DECODER.format(slow=str(tmp_path / "slow")))
         yarn.s3.upload_file(str(tmp_path / "sick.zip"), BUCKET, "sick.zip")
-        yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(490) + how.encode())
+        yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(number) + how.encode())
         return f"s3://{BUCKET}/{key}", f"s3://{BUCKET}/sick.zip"
 
     yield change
-    yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(490))
+    yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(number))
 
 
-def test_an_executor_is_killed(yarn: Yarn) -> None:
+def test_the_driver_is_killed_and_in_the_repeated_step_a_straggler_is_overtaken(
+    yarn: Yarn, sick: Callable[[str], tuple[str, str]], tmp_path: Path
+) -> None:
+    """The repeated step's first attempt at the last chunk never ends; its copy on the other node does."""
+    _, decoder = sick("slow")
     yarn.hold()
-    step = yarn.extract("executor")
+    step = yarn.extract("driver")
+    executors = yarn.executors_at_work(step, "driver")
+    processes = [process for executor in executors for process in [executor, *executor.children(recursive=True)]]
+    yarn.fault(fault="step-kill", times=1)
+    assert step.ended() == "FAILED"
+    wait_for(lambda: not any(map(alive, processes)), "the executors to follow their driver")
+    done = yarn.chunks("driver")
+    yarn.release()
+    conf = {"spark.speculation": "true", "spark.speculation.quantile": "0.5", "spark.speculation.multiplier": "1.1"}
+    step = yarn.extract("driver", conf, decoder)
+
+    assert step.ended() == "COMPLETED", step.logs()
+    assert (tmp_path / "slow").exists()
+    assert int(re.search(r"reused_chunks=(\d+)", step.logs())[1]) == len(done)  # type: ignore[index]
+    assert done.items() <= yarn.chunks("driver").items()
+    yarn.assert_exactly_once("driver")
+
+
+def test_an_executor_is_killed_and_an_image_takes_its_container_over_the_memory_limit(
+    yarn: Yarn, sick: Callable[[str], tuple[str, str]]
+) -> None:
+    """The image costs itself alone."""
+    path, decoder = sick("greedy")
+    yarn.hold()
+    step = yarn.extract("executor", py_files=decoder)
     executors = yarn.executors_at_work(step, "executor")
     workers = {executor: executor.children(recursive=True) for executor in executors}
     yarn.fault(fault="kill-executor", times=1)
@@ -67,8 +96,11 @@ def test_an_executor_is_killed(yarn: Yarn) -> None:
     yarn.release()
 
     assert step.ended() == "COMPLETED", step.logs()
-    assert "Lost executor" in step.logs()
-    assert {reject["reason"] for reject in yarn.assert_exactly_once("executor")} == {"empty"}
+    assert step.logs().count("Lost executor") >= 2
+    assert "Container killed by YARN for exceeding physical memory limits" in step.logs()
+    rejects = yarn.assert_exactly_once("executor")
+    assert {reject["reason"] for reject in rejects} == {"empty", "crashed_worker"}
+    assert [reject["path"] for reject in rejects if reject["reason"] == "crashed_worker"] == [path]
 
 
 def test_reduction_survives_an_executor_and_passes_the_checks(yarn: Yarn) -> None:
@@ -81,48 +113,6 @@ def test_reduction_survives_an_executor_and_passes_the_checks(yarn: Yarn) -> Non
     assert [rule["hits"] for rule in yarn.aws.faults.list()] == [1]
     run, plan = yarn.run("executor")
     assert check_outputs(yarn.hook, run, plan)["features"] == plan.images - len(yarn.assert_exactly_once("executor"))
-
-
-def test_a_straggler_is_overtaken(yarn: Yarn, sick: Callable[[str], tuple[str, str]], tmp_path: Path) -> None:
-    """The first attempt at the last chunk never ends; its copy on the other node does."""
-    _, decoder = sick("slow")
-    conf = {"spark.speculation": "true", "spark.speculation.quantile": "0.5", "spark.speculation.multiplier": "1.1"}
-    step = yarn.extract("straggler", conf, decoder)
-
-    assert step.ended() == "COMPLETED", step.logs()
-    assert (tmp_path / "slow").exists()
-    yarn.assert_exactly_once("straggler")
-
-
-def test_an_image_that_takes_its_container_over_the_memory_limit_costs_itself_alone(
-    yarn: Yarn, sick: Callable[[str], tuple[str, str]]
-) -> None:
-    path, decoder = sick("greedy")
-    conf = {"spark.executor.cores": "1", "spark.executor.memory": "2g", "spark.executor.memoryOverhead": "6g"}
-    step = yarn.extract("memory", conf, decoder)
-
-    assert step.ended() == "COMPLETED", step.logs()
-    assert "Container killed by YARN for exceeding physical memory limits" in step.logs()
-    crashed = [reject for reject in yarn.assert_exactly_once("memory") if reject["reason"] != "empty"]
-    assert [(reject["path"], reject["reason"]) for reject in crashed] == [(path, "crashed_worker")]
-
-
-def test_the_driver_is_killed_and_the_step_repeated(yarn: Yarn) -> None:
-    yarn.hold()
-    step = yarn.extract("driver")
-    executors = yarn.executors_at_work(step, "driver")
-    processes = [process for executor in executors for process in [executor, *executor.children(recursive=True)]]
-    yarn.fault(fault="step-kill", times=1)
-    assert step.ended() == "FAILED"
-    wait_for(lambda: not any(map(alive, processes)), "the executors to follow their driver")
-    done = yarn.chunks("driver")
-    yarn.release()
-    step = yarn.extract("driver")
-
-    assert step.ended() == "COMPLETED", step.logs()
-    assert int(re.search(r"reused_chunks=(\d+)", step.logs())[1]) == len(done)  # type: ignore[index]
-    assert done.items() <= yarn.chunks("driver").items()
-    yarn.assert_exactly_once("driver")
 
 
 def test_a_node_is_lost(yarn: Yarn) -> None:
