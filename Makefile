@@ -19,7 +19,7 @@ FOR_ANY_PYTHON := "s/python_full_version < '3\.12' and //; s/ and python_full_ve
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- commands
-.PHONY: demo ui app compose-env bench test test-faults test-compose test-installations lint check infra-check docs audit sbom wheelhouse bundle setup lock clean help
+.PHONY: demo ui app compose-env bench test test-faults test-spark4 test-compose test-installations lint check infra-check docs audit sbom wheelhouse bundle setup lock clean help
 
 OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -39,9 +39,15 @@ app: $(VENV)/.app ## "Which fruit is this?" on http://localhost:8090, on the res
 	@$(if $(ENDPOINT),$(ON_ENDPOINT)) $(APP_PYTHON) -m app $(or $(RESULTS),$(if $(ENDPOINT),s3://fruits,demo-output/bucket)) --port $(or $(PORT),8090)
 
 # Ray is the peer of one row, which is skipped where it cannot be installed, and says so.
-bench: setup $(VENV)/.app ## The performance figures, as a table and bench-output/bench.json (30 minutes; SIZE=small: 5; some rows: ONLY=cores,peer)
+bench: setup $(VENV)/.app $(if $(filter scale,$(SIZE)),$(VENV)/.yarn) ## The performance figures, as a table and bench-output/bench.json (30 minutes; SIZE=small: 5; some rows: ONLY=cores,peer; SIZE=scale: 200,000 images on two YARN nodes)
+ifeq ($(SIZE),scale)
+	@PYTHONPATH=dev:dags:. LOCAL_EMR_SPARK_PYTHON="$(CURDIR)/$(SPARK_PYTHON)" LOCAL_EMR_JARS="$(CURDIR)/$(VENV)/jars" \
+	  LOCAL_EMR_JAVA_HOME="$(CURDIR)/$(VENV)/java" LOCAL_EMR_YARN_JARS="$(CURDIR)/$(VENV)/yarn-jars" \
+	  $(AIRFLOW_PYTHON) -m benchmarks.scale $(if $(IMAGES),--images $(IMAGES)) $(if $(WINDOW),--window $(WINDOW))
+else
 	@$(MAKE) $(VENV)/.ray || true
 	@JAVA_HOME="$(CURDIR)/$(VENV)/java" PYTHONPATH=dev $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full) $(if $(ONLY),--only $(ONLY))
+endif
 
 compose-env: ## .env for docker compose: fresh secrets, and the local endpoint or your own AWS account (BUCKET=your-bucket)
 	@docker/settings "$(BUCKET)"
@@ -58,6 +64,9 @@ test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected,
 	-@$(FAULTS) $(AIRFLOW_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-airflow.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
 	-@$(FAULTS) $(SPARK_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-spark.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
 	@$(AIRFLOW_PYTHON) dev/fault_tests.py table $(VENV)/faults-*.xml
+
+test-spark4: setup $(VENV)/.spark4 ## The tests of the jobs on Spark 4.0, that of emr-spark-8.0.0, in an environment of its own
+	@SIDE=spark4 dev/run_tests $(ARGS)
 
 test-compose: setup ## docker-compose.yaml, built and run: a DAG run, a scheduler that dies, down and up (10 minutes; needs a Docker engine)
 	@$(AIRFLOW_PYTHON) -m pytest tests/docker -rs $(ARGS)
@@ -109,6 +118,9 @@ $(VENV)/.airflow: requirements/airflow.txt local_emr/pyproject.toml $(VENV)/.uv
 
 $(VENV)/.spark: requirements/spark.txt $(VENV)/.uv
 	@dev/setup environment spark
+
+$(VENV)/.spark4: requirements/spark4.txt $(VENV)/.uv
+	@dev/setup environment spark4
 
 $(VENV)/.app: requirements/app.txt $(VENV)/.uv
 	@dev/setup environment app
