@@ -1,6 +1,5 @@
 """The invariants of a run's outputs, each a function that returns nothing or raises `OutputError`. Nothing here reads S3."""
 
-from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -8,12 +7,39 @@ import pyarrow.compute as pc
 from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features import datasets
+from fruit_features.workspace import Workspace
 
 FEATURES_PER_IMAGE = 1280
 # A share of variance counts as reached within this, as in the job that chose the components (spark_jobs/reduction/pca.py).
 VARIANCE_TOLERANCE = 1e-12
 EXACTLY_ONCE = "each image of the manifest is in features or in rejects, once"
 ONE_VECTOR = "each image of the inventory that has features has one vector, and nothing else has"
+
+
+EXTRACTION = """
+    WITH images AS (
+        SELECT path, etag, sum(asked) AS asked, sum(done) AS done, sum(asked) - sum(done) AS missing
+        FROM (
+            SELECT path, etag, 1 AS asked, 0 AS done FROM manifest
+            UNION ALL SELECT path, etag, 0, 1 FROM features
+            UNION ALL SELECT path, etag, 0, 1 FROM rejects
+        )
+        GROUP BY path, etag
+    )
+    SELECT sum(asked), sum(done), sum(missing) FILTER (missing > 0), min(path) FILTER (missing > 0),
+        -sum(missing) FILTER (missing < 0), min(path) FILTER (missing < 0)
+    FROM images
+"""
+VECTORS = """
+    WITH images AS (
+        SELECT path, sum(usable) AS usable, sum(vectors) AS vectors
+        FROM (SELECT path, 1 AS usable, 0 AS vectors FROM usable UNION ALL SELECT path, 0, 1 FROM vectors)
+        GROUP BY path
+    )
+    SELECT sum(usable), sum(vectors), min(path) FILTER (usable = 0), min(path) FILTER (vectors > 1),
+        count(*) FILTER (vectors = 0), min(path) FILTER (vectors = 0)
+    FROM images
+"""
 
 
 class OutputError(AirflowFailException):
@@ -49,29 +75,47 @@ def check_schema(where: str, actual: pa.Schema, expected: pa.Schema) -> None:
     )
 
 
-def check_extraction(manifest: pa.Table, features: pa.Table, rejects: pa.Table, where: str) -> None:
-    """Check that every image of the manifest is in features or in rejects, once. Tables need `path` and `etag`."""
-    asked = Counter(datasets.identity_keys(manifest))
-    done = Counter(datasets.identity_keys(features)) + Counter(datasets.identity_keys(rejects))
-    if lost := asked - done:
-        raise OutputError(
-            f"{where}: {lost.total()} image(s) of the manifest are in neither features nor rejects, e.g. {min(lost)[0]!r}",
-            invariant=EXACTLY_ONCE,
-            expected=f"{asked.total()} images",
-            found=f"{done.total()} rows, {lost.total()} image(s) without one",
-            example=min(lost)[0],
-            look_at=f"{where}: the log of extract_features; the images may have changed during the run",
-        )
-    if added := done - asked:
-        raise OutputError(
-            f"{where}: {added.total()} row(s) of features and rejects are there twice or were not asked for, "
-            f"e.g. {min(added)[0]!r}",
-            invariant=EXACTLY_ONCE,
-            expected=f"{asked.total()} images",
-            found=f"{done.total()} rows, {added.total()} too many",
-            example=min(added)[0],
-            look_at=f"{where}: something else may have written there",
-        )
+def check_extraction(work: Workspace, where: str) -> None:
+    """Check that every image of the table `manifest` is in `features` or in `rejects`, once. Tables need `path` and `etag`."""
+    asked, done, lost, a_lost, added, an_added = work.row(EXTRACTION)
+    check(
+        not lost,
+        f"{where}: {lost} image(s) of the manifest are in neither features nor rejects, e.g. {a_lost!r}",
+        invariant=EXACTLY_ONCE,
+        expected=f"{asked} images",
+        found=f"{done} rows, {lost} image(s) without one",
+        example=a_lost,
+        look_at=f"{where}: the log of extract_features; the images may have changed during the run",
+    )
+    check(
+        not added,
+        f"{where}: {added} row(s) of features and rejects are there twice or were not asked for, e.g. {an_added!r}",
+        invariant=EXACTLY_ONCE,
+        expected=f"{asked} images",
+        found=f"{done} rows, {added} too many",
+        example=an_added,
+        look_at=f"{where}: something else may have written there",
+    )
+
+
+def check_network(work: Workspace, model_id: str, where: str) -> None:
+    """Check that every row of the table `features` is of the run's network."""
+    work.set(network=model_id)
+    others, path, network = work.row(
+        """
+        SELECT count(*), min(path), min_by(model_id, path) FROM features
+        WHERE model_id IS DISTINCT FROM getvariable('network')
+        """
+    )
+    check(
+        not others,
+        f"{where}: {others} image(s), e.g. {path!r}, were not made by the network {model_id}",
+        invariant="all features of a run are made by its network",
+        expected=model_id,
+        found=network,
+        example=path,
+        look_at=where,
+    )
 
 
 def check_feature_batch(batch: pa.RecordBatch, model_id: str, where: str) -> None:
@@ -123,32 +167,34 @@ def check_components(report: dict[str, Any], variance: float, *, fitted: bool, w
     )
 
 
-def check_vectors(pca: Any, k: int, usable: set[str], where: str) -> None:
-    """Check that each usable image, and nothing else, has one vector of k finite numbers. `pca` is a dataset."""
-    seen: set[str] = set()
-    for batch in pca.to_batches(columns=["path", "features_pca"], batch_size=16384):
-        _check_lists(batch, "features_pca", k, where)
-        for path in batch["path"].to_pylist():
-            if path in usable and path not in seen:
-                seen.add(path)
-                continue
-            problem = "is there twice" if path in seen else "is not an image of the inventory that has features"
-            raise OutputError(
-                f"{where}: {path!r} {problem}",
-                invariant=ONE_VECTOR,
-                expected=f"{len(usable)} vectors",
-                found=f"one that {problem}",
-                example=path,
-                look_at=where,
-            )
-    missing = usable - seen
+def check_vector_batch(batch: pa.RecordBatch, k: int, where: str) -> None:
+    """Check that every row has k finite numbers. Needs `path` and `features_pca`."""
+    _check_lists(batch, "features_pca", k, where)
+
+
+def check_vectors(work: Workspace, where: str) -> None:
+    """Check that each image of the table `usable`, and nothing else, has one row in `vectors`. Tables need `path`."""
+    usable, found, foreign, twice, missing, a_missing = work.row(VECTORS)
+    for path, problem in (
+        (foreign, "is not an image of the inventory that has features"),
+        (twice, "is there twice"),
+    ):
+        check(
+            path is None,
+            f"{where}: {path!r} {problem}",
+            invariant=ONE_VECTOR,
+            expected=f"{usable} vectors",
+            found=f"one that {problem}",
+            example=path,
+            look_at=where,
+        )
     check(
         not missing,
-        f"{where}: {len(missing)} image(s) that have features are missing, e.g. {min(missing, default='')!r}",
+        f"{where}: {missing} image(s) that have features are missing, e.g. {a_missing!r}",
         invariant=ONE_VECTOR,
-        expected=f"{len(usable)} vectors",
-        found=len(seen),
-        example=min(missing, default=""),
+        expected=f"{usable} vectors",
+        found=found,
+        example=a_missing,
         look_at=f"{where}, and the log of reduce_dimensions",
     )
 

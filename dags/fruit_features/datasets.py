@@ -3,9 +3,12 @@
 The jobs hold the same schemas on their side (`spark_jobs/schemas.py`); a test compares the two.
 """
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -13,6 +16,7 @@ import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+from fruit_features import listing
 from fruit_features.config import HTTPS_PROXY
 from fruit_features.layout import Location
 from fruit_features.objects import content_type
@@ -60,11 +64,6 @@ def wrong_columns(found: pa.Schema, wanted: pa.Schema) -> str:
     return f"wrong columns: {', '.join(wrong)}" if wrong else ""
 
 
-def identity_keys(table: pa.Table) -> list[tuple[str, str]]:
-    """Return path and ETag of each row."""
-    return list(zip(table["path"].to_pylist(), table["etag"].to_pylist(), strict=True))
-
-
 def filesystem(hook: S3Hook) -> pa_fs.S3FileSystem:
     """Return Arrow's own S3 client with the credentials, region and endpoint of the connection; it reads single columns."""
     client = hook.get_conn()
@@ -84,39 +83,64 @@ def filesystem(hook: S3Hook) -> pa_fs.S3FileSystem:
 
 def write(files: pa_fs.FileSystem, where: Location, table: pa.Table) -> None:
     """Write one Parquet file that Spark reads as it is."""
-    with files.open_output_stream(where.path, metadata={"Content-Type": content_type(where.key)}) as stream:
-        pq.write_table(table, stream, compression="zstd", coerce_timestamps="us", row_group_size=ROWS_PER_GROUP)
+    write_stream(files, where, table.schema, table.to_batches())
 
 
-def read(files: pa_fs.FileSystem, where: Location, columns: list[str]) -> pa.Table:
-    """Read columns of one Parquet file."""
-    return pq.read_table(where.path, columns=columns, filesystem=files, partitioning=None)
+def write_stream(
+    files: pa_fs.FileSystem, where: Location, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> None:
+    """Write one Parquet file that Spark reads as it is, a batch at a time."""
+    with (
+        files.open_output_stream(where.path, metadata={"Content-Type": content_type(where.key)}) as stream,
+        pq.ParquetWriter(stream, schema, compression="zstd", coerce_timestamps="us") as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch, row_group_size=ROWS_PER_GROUP)
+
+
+def stream(files: pa_fs.FileSystem, where: Location, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield columns of one Parquet file in batches, in the file's order."""
+    with files.open_input_file(where.path) as source:
+        yield from pq.ParquetFile(source).iter_batches(ROWS_PER_GROUP, columns=columns)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What is in a folder `run=…`: the paths of the files that can hold rows, and whether a Spark job has finished it."""
+    """What is in a folder `run=…`.
+
+    Attributes:
+        where: the folder.
+        parts: the paths of the files that can hold rows.
+        committed: whether a Spark job has finished it.
+        state: a hash of the names and ETags of what is there: another state, other content.
+    """
 
     where: Location
     parts: tuple[str, ...]
     committed: bool
+    state: str
 
 
-def run_folders(hook: S3Hook, root: Location) -> list[RunFolder]:
-    """Return the `run=…` folders below `root`, in order. A request lists a thousand objects, however many runs they are of."""
-    found: dict[str, list[str]] = {}
-    pages = hook.get_conn().get_paginator("list_objects_v2").paginate(Bucket=root.bucket, Prefix=f"{root.key}/run=")
-    for item in (item for page in pages for item in page.get("Contents", [])):
-        folder, slash, name = item["Key"].removeprefix(f"{root.key}/").partition("/")
+def run_folders(client: Any, root: Location) -> list[RunFolder]:
+    """Return the `run=…` folders below `root`, in order. A request lists a thousand objects, however many runs they are of.
+
+    Args:
+        client: of S3, with `listing.own_parser`.
+        root: of all runs' folders.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for item in chain.from_iterable(listing.pages(client, root.bucket, f"{root.key}/run=")):
+        folder, slash, name = item.key.removeprefix(f"{root.key}/").partition("/")
         if slash:
-            found.setdefault(folder, []).append(name)
+            found.setdefault(folder, {})[name] = item.etag
     return [
         RunFolder(
             root / folder,
-            tuple((root / folder / name).path for name in sorted(names) if PART.fullmatch(name)),
-            "_SUCCESS" in names,
+            tuple((root / folder / name).path for name in sorted(etags) if PART.fullmatch(name)),
+            "_SUCCESS" in etags,
+            hashlib.sha256(repr(sorted(etags.items())).encode()).hexdigest()[:16],
         )
-        for folder, names in sorted(found.items())
+        for folder, etags in sorted(found.items())
     ]
 
 
@@ -128,11 +152,6 @@ def parts(files: pa_fs.FileSystem, folders: Iterable[Location]) -> list[str]:
         for info in files.get_file_info(pa_fs.FileSelector(folder.path, allow_not_found=True))
         if info.type == pa_fs.FileType.File and PART.fullmatch(info.base_name)
     )
-
-
-def dataset(files: pa_fs.FileSystem, folders: Iterable[Location], schema: pa.Schema) -> ds.Dataset:
-    """Return the rows in these folders as one dataset."""
-    return open_parts(files, parts(files, folders), schema)
 
 
 def open_parts(files: pa_fs.FileSystem, paths: list[str], schema: pa.Schema) -> ds.Dataset:

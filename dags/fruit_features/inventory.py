@@ -5,12 +5,13 @@ its ETag; it is new until a run has its features, made by the network that this 
 """
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -18,25 +19,15 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
-from fruit_features import datasets, history, model, publishing
+from fruit_features import datasets, history, listing, model, publishing
+from fruit_features.layout import Location
+from fruit_features.listing import Listed
 from fruit_features.run import Plan, Run
+from fruit_features.workspace import Collector, Workspace, workspace
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class ListedImage:
-    """One object below the images prefix; `size` in bytes."""
-
-    key: str
-    etag: str
-    size: int
-    last_modified: datetime
-
-    @property
-    def label(self) -> str:
-        """Return the name of the folder that holds the image, taken as it is."""
-        return self.key.rsplit("/", 2)[-2]
+NEW_IMAGES = "SELECT listed.* FROM listed ANTI JOIN known USING (path, etag) ORDER BY path"
 
 
 def is_image_key(key: str) -> bool:
@@ -48,38 +39,82 @@ def is_image_key(key: str) -> bool:
     return bool(name) and not name.startswith(".") and name not in {"_SUCCESS", "Thumbs.db", "desktop.ini"}
 
 
-def list_images(hook: S3Hook, run: Run) -> list[ListedImage]:
-    """Return every image below the prefix, in key order.
+class Images:
+    """The images of a listing, collected from several threads; and what was not taken for one."""
+
+    def __init__(self, run: Run, collector: Collector) -> None:
+        self._bucket = run.settings.bucket
+        self._prefix = run.layout.images_prefix
+        self._collector = collector
+        self._lock = Lock()
+        self._ignored: Counter[str] = Counter()
+        self._unlabelled: list[str] = []
+
+    def add(self, page: Iterable[Listed]) -> None:
+        """Take the images of a page of the listing."""
+        images, ignored, unlabelled = [], Counter[str](), []
+        for found in page:
+            if not is_image_key(found.key):
+                if found.size:
+                    ignored[found.key.rsplit("/", 1)[-1]] += 1
+                continue
+            folder, slash, _ = found.key.removeprefix(self._prefix).rpartition("/")
+            label = folder.rpartition("/")[2] if slash else ""
+            if not label:
+                unlabelled.append(found.key)
+            path = f"s3://{self._bucket}/{found.key}"
+            images.append((path, label, found.etag, found.size, found.last_modified))
+        self._collector.add(inventory_table(images))
+        with self._lock:
+            self._ignored += ignored
+            self._unlabelled += unlabelled
+
+    def check(self) -> None:
+        """Say what was ignored.
+
+        Raises:
+            AirflowFailException: naming the prefix that holds no image, or the images that lie outside a variety's folder.
+        """
+        for name, count in self._ignored.most_common(10):
+            log.info("ignored: %d × %s", count, name)
+        where = f"s3://{self._bucket}/{self._prefix}"
+        if not self._collector.rows:
+            raise AirflowFailException(
+                f"no images under {where}: upload them as {where}<Variety>/<file>, or set the images_prefix param"
+            )
+        if self._unlabelled:
+            raise AirflowFailException(
+                f"{len(self._unlabelled)} image(s) under {where} have no variety folder, e.g. {min(self._unlabelled)!r}: "
+                f"move them to {where}<Variety>/<file>"
+            )
+
+
+def inventory_table(images: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Return images with the `inventory` schema; the time of the last change is text, in ISO 8601."""
+    columns = zip(*images, strict=True) if images else [()] * len(datasets.INVENTORY)
+    kinds = [*datasets.INVENTORY.types[:-1], pa.string()]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+    return pa.table(arrays, datasets.INVENTORY.names).cast(datasets.INVENTORY)
+
+
+def collect_images(hook: S3Hook, run: Run, work: Workspace) -> None:
+    """List the images, several requests at a time, into the table `listed` of a workspace.
 
     Raises:
-        AirflowFailException: naming the bucket that is missing or closed, the prefix that holds no image, or the images
-            that lie outside a variety's folder.
+        AirflowFailException: naming the bucket that is missing or closed, or as `Images.check`.
     """
-    images = []
-    ignored: Counter[str] = Counter()
-    for item in _list_objects(hook, run):
-        if is_image_key(item["Key"]):
-            images.append(ListedImage(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"]))
-        elif item["Size"]:
-            ignored[item["Key"].rsplit("/", 1)[-1]] += 1
-    for name, count in ignored.most_common(10):
-        hook.log.info("ignored: %d × %s", count, name)
-    _check_images(images, run.layout.images_prefix, run.settings.bucket)
-    return images
+    client, bucket, prefix = hook.get_conn(), run.settings.bucket, run.layout.images_prefix
+    with work.collect("listed", datasets.INVENTORY) as collector:
+        images = Images(run, collector)
 
+        def collect(keys: tuple[str, str | None]) -> None:
+            for page in listing.pages(client, bucket, prefix, *keys):
+                images.add(page)
 
-def _check_images(images: list[ListedImage], prefix: str, bucket: str) -> None:
-    where = f"s3://{bucket}/{prefix}"
-    if not images:
-        raise AirflowFailException(
-            f"no images under {where}: upload them as {where}<Variety>/<file>, or set the images_prefix param"
-        )
-    unlabelled = [image.key for image in images if "/" not in image.key.removeprefix(prefix) or not image.label]
-    if unlabelled:
-        raise AirflowFailException(
-            f"{len(unlabelled)} image(s) under {where} have no variety folder, e.g. {unlabelled[0]!r}: "
-            f"move them to {where}<Variety>/<file>"
-        )
+        with _explained(run), listing.own_parser(client), ThreadPoolExecutor(listing.AT_ONCE) as pool:
+            for _ in pool.map(collect, listing.ranges(client, bucket, prefix)):
+                pass
+    images.check()
 
 
 @contextmanager
@@ -118,30 +153,6 @@ def reach_bucket(hook: S3Hook, run: Run) -> str:
     return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC).isoformat()
 
 
-def _list_objects(hook: S3Hook, run: Run) -> Iterator[dict[str, Any]]:
-    paginator = hook.get_conn().get_paginator("list_objects_v2")
-    with _explained(run):
-        for page in paginator.paginate(Bucket=run.settings.bucket, Prefix=run.layout.images_prefix):
-            yield from page.get("Contents", [])
-
-
-def inventory_table(run: Run, images: Iterable[ListedImage]) -> pa.Table:
-    """Return the listing with the `inventory` schema, one row per image."""
-    rows = [
-        (f"s3://{run.settings.bucket}/{image.key}", image.label, image.etag, image.size, image.last_modified)
-        for image in images
-    ]
-    columns = zip(*rows, strict=True) if rows else [()] * len(datasets.INVENTORY)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, datasets.INVENTORY, strict=True)]
-    return pa.table(arrays, schema=datasets.INVENTORY)
-
-
-def new_images(inventory: pa.Table, *known: pa.Table) -> pa.Table:
-    """Return the rows of the inventory whose path and ETag are in none of the `known` tables, in the inventory's order."""
-    seen = {key for table in known for key in datasets.identity_keys(table)}
-    return inventory.filter(pa.array([key not in seen for key in datasets.identity_keys(inventory)], pa.bool_()))
-
-
 def find_new(hook: S3Hook, run: Run) -> Plan:
     """List the images, write the run's inventory and manifest, and say what there is to do.
 
@@ -150,25 +161,22 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
     """
     listed = reach_bucket(hook, run)
     latest = publishing.check_unpublished(hook, run)
-    inventory = inventory_table(run, list_images(hook, run))
-    model_id = model.model_id(hook, run)
-    _check_space(run, latest, model_id)
-    manifest = new_images(inventory, *_known(hook, run, model_id))
-    published = latest.get("fingerprint") == publishing.fingerprint(run, inventory, model_id)
+    with workspace() as work:
+        collect_images(hook, run, work)
+        model_id = model.model_id(hook, run)
+        _check_space(run, latest, model_id)
+        collect_known(hook, run, work, model_id)
+        images, new, fingerprint = _count_and_write(hook, run, work, model_id)
 
-    hook.log.info("%d images under %s, %d of them new", len(inventory), run.layout.images_prefix, len(manifest))
-    needs_cluster = bool(len(manifest)) or not published
+    log.info("%d images under %s, %d of them new", images, run.layout.images_prefix, new)
+    needs_cluster = bool(new) or latest.get("fingerprint") != fingerprint
     if run.settings.dry_run:
-        log.info("dry run: %s; nothing is written", _outlook(run, len(inventory), len(manifest), needs_cluster))
+        log.info("dry run: %s; nothing is written", _outlook(run, images, new, needs_cluster))
         needs_cluster = False
-    else:
-        files = datasets.filesystem(hook)
-        datasets.write(files, run.layout.inventory, inventory)
-        datasets.write(files, run.layout.manifest, manifest)
     return Plan(
         listed=listed,
-        images=len(inventory),
-        new=len(manifest),
+        images=images,
+        new=new,
         model_id=model_id,
         model_exported=not run.settings.dry_run and model.point_to(hook, run, model_id),
         pca_model=None if run.settings.refit else latest.get("pca_model"),
@@ -177,18 +185,42 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
     )
 
 
-def _known(hook: S3Hook, run: Run, model_id: str | None) -> Iterator[pa.Table]:
-    """Yield path and ETag of the images that the run need not extract.
+def collect_known(hook: S3Hook, run: Run, work: Workspace, model_id: str | None) -> None:
+    """Make the table `known` of a workspace: path and ETag of the images that the run need not extract.
 
     What this very run wrote before it was cleared or retried does not count: it will be overwritten.
     """
     layout = run.layout
-    if run.settings.full_refresh:
-        return
-    if not run.settings.retry_rejects:
-        yield history.rejected_images(hook, layout.rejects, exclude=layout.run_rejects)
-    if model_id:
-        yield history.extracted_images(hook, layout.features, model_id, exclude=layout.run_features)
+    history.collect_outcomes(hook, layout, work, model_id, exclude=(layout.run_features, layout.run_rejects))
+    counts = "false" if run.settings.full_refresh else "true"
+    rejects_count = "false" if run.settings.retry_rejects else counts
+    work.run(f"CREATE VIEW known AS FROM extracted WHERE {counts} UNION ALL FROM rejected WHERE {rejects_count}")
+
+
+def _count_and_write(hook: S3Hook, run: Run, work: Workspace, model_id: str | None) -> tuple[int, int, str]:
+    """Write inventory and manifest, but in a dry run; return their rows and the fingerprint of the results to come."""
+    fingerprint = publishing.Fingerprint(run, model_id)
+    files = datasets.filesystem(hook)
+
+    def write(name: str, sql: str, where: Location, see: Callable[[pa.RecordBatch], None]) -> int:
+        rows = 0
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            nonlocal rows
+            for batch in work.stream(name, sql, datasets.INVENTORY, datasets.ROWS_PER_GROUP):
+                rows += len(batch)
+                see(batch)
+                yield batch
+
+        if run.settings.dry_run:
+            deque(batches(), maxlen=0)
+        else:
+            datasets.write_stream(files, where, datasets.INVENTORY, batches())
+        return rows
+
+    images = write("inventory", "SELECT * FROM listed ORDER BY path", run.layout.inventory, fingerprint.add)
+    new = write("manifest", NEW_IMAGES, run.layout.manifest, lambda _: None)
+    return images, new, fingerprint.hexdigest()
 
 
 def _outlook(run: Run, images: int, new: int, needs_cluster: bool) -> str:  # noqa: FBT001 - as the plan says

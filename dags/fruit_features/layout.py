@@ -53,6 +53,7 @@ class RunLayout:
         run_features, run_rejects, run_results: this run's folders below the roots.
         latest: JSON, the pointer to the latest good results.
         published: JSON, this run's copy of `latest`, which says that it was published.
+        ledger: what all runs have done, in one file.
 
     Raises:
         ConfigError: the images prefix would take the pipeline's own files for images, or the other way round.
@@ -74,6 +75,7 @@ class RunLayout:
         self.run_results = self.results / f"run={run}"
         self.published = self.run_results / "published.json"
         self.latest = self.results / "latest.json"
+        self.ledger = self.results / "ledger"
         for folder in OWN_FOLDERS:
             own = f"{(top / folder).key}/"
             if own.startswith(self.images_prefix):

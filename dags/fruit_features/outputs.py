@@ -1,18 +1,25 @@
 """Reading back what a run's steps have written: the checks judge what is there, not what a job says of itself."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from fruit_features import checks, datasets, history, objects, publishing
 from fruit_features.layout import Location
 from fruit_features.run import Plan, Run
+from fruit_features.workspace import Workspace, workspace
 
 SAMPLED_FILES = 16  # of at most 2,000 rows, 10 MB each
+FILES_AT_ONCE = 32  # of which only the images' keys are read
 READ_AHEAD: dict[str, int] = {"batch_readahead": 1, "fragment_readahead": 1}  # Arrow reads 16 and 4 ahead: 400 MB here
+NETWORK = [*datasets.KEY, "model_id"]
+
+PATHS = pa.schema([("path", pa.string())])
+KEYS = pa.schema([(name, pa.string()) for name in datasets.KEY])
 
 
 class Outputs:
@@ -23,11 +30,11 @@ class Outputs:
         self.run = run
         self.files = datasets.filesystem(hook)
 
-    def committed(self, folder: Location, schema: pa.Schema) -> ds.Dataset:
-        """Return a dataset that a Spark job has finished.
+    def committed(self, folder: Location) -> list[str]:
+        """Return the paths of the files of a dataset that a Spark job has finished.
 
         Raises:
-            OutputError: it is not finished, or a file of it has other columns.
+            OutputError: it is not finished.
         """
         finished = objects.exists(self.hook, folder / "_SUCCESS")
         checks.check(
@@ -38,10 +45,21 @@ class Outputs:
             found="no such object",
             look_at="the log of the step that writes it",
         )
-        data = datasets.dataset(self.files, [folder], schema)
-        for fragment in data.get_fragments():
-            checks.check_schema(f"s3://{fragment.path}", fragment.physical_schema, schema)
-        return data
+        return datasets.parts(self.files, [folder])
+
+    def collect(self, work: Workspace, name: str, paths: list[str], schema: pa.Schema, columns: list[str]) -> None:
+        """Make a table of columns of many files, each of which must have the columns of `schema` and no others."""
+
+        def read(path: str) -> None:
+            with self.files.open_input_file(path) as source:
+                found = pq.ParquetFile(source)
+                checks.check_schema(f"s3://{path}", found.schema_arrow, schema)
+                rows.add(found.read(columns, use_threads=False).cast(kept))
+
+        kept = pa.schema([(column, pa.string()) for column in columns])
+        with work.collect(name, kept) as rows, ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            for _ in pool.map(read, paths):
+                pass
 
     def model_id(self) -> str:
         """Return the network that the run has used."""
@@ -60,47 +78,62 @@ def check_outputs(hook: S3Hook, run: Run, plan: Plan) -> dict[str, Any]:
     """
     outputs = Outputs(hook, run)
     model_id, report = outputs.model_id(), outputs.report()
-    check_run_outputs(outputs, model_id)
-    inventory = datasets.read(outputs.files, run.layout.inventory, datasets.KEY)
-    rows = check_results(outputs, plan, inventory, model_id, report)
+    with workspace() as work:
+        check_run_outputs(outputs, model_id, work)
+        fingerprint = collect_inventory(outputs, model_id, work)
+        rows = check_results(outputs, plan, model_id, report, work)
     checks.check_reject_share(plan.images, rows, run.settings.max_reject_share, run.layout.rejects.uri)
-    return summary(run, plan, report, rows) | {
-        "model_id": model_id,
-        "fingerprint": publishing.fingerprint(run, inventory, model_id),
-    }
+    return summary(run, plan, report, rows) | {"model_id": model_id, "fingerprint": fingerprint}
 
 
-def check_run_outputs(outputs: Outputs, model_id: str) -> None:
-    """Check what this run has extracted against its manifest.
+def check_run_outputs(outputs: Outputs, model_id: str, work: Workspace) -> None:
+    """Check what this run has extracted against its manifest: each image once, each of the run's network.
 
     That every row's numbers are finite, `reduce_dimensions` proves where the rows are, and fails otherwise. A few files confirm
     it here: a million images have 5 GB of features, and an Airflow worker must not read them all.
     """
     layout = outputs.run.layout
-    features = outputs.committed(layout.run_features, datasets.FEATURES)
-    rejects = outputs.committed(layout.run_rejects, datasets.REJECTS)
-    checks.check_extraction(
-        datasets.read(outputs.files, layout.manifest, datasets.KEY),
-        features.to_table(datasets.KEY),
-        rejects.to_table(datasets.KEY),
-        layout.run_features.uri,
-    )
-    sample = random.Random(outputs.run.name).sample(features.files, min(SAMPLED_FILES, len(features.files)))  # noqa: S311
-    rows = datasets.open_parts(outputs.files, sorted(sample), datasets.FEATURES)
-    for batch in rows.to_batches(["path", "model_id", "features"], batch_size=2048, **READ_AHEAD):
+    features, rejects = outputs.committed(layout.run_features), outputs.committed(layout.run_rejects)
+    outputs.collect(work, "features", features, datasets.FEATURES, NETWORK)
+    outputs.collect(work, "rejects", rejects, datasets.REJECTS, datasets.KEY)
+    with work.collect("manifest", KEYS) as rows:
+        for batch in datasets.stream(outputs.files, layout.manifest, datasets.KEY):
+            rows.add(pa.Table.from_batches([batch]))
+    checks.check_extraction(work, layout.run_features.uri)
+    checks.check_network(work, model_id, layout.run_features.uri)
+    sample = random.Random(outputs.run.name).sample(features, min(SAMPLED_FILES, len(features)))  # noqa: S311
+    sampled = datasets.open_parts(outputs.files, sorted(sample), datasets.FEATURES)
+    for batch in sampled.to_batches(["path", "model_id", "features"], batch_size=2048, **READ_AHEAD):
         checks.check_feature_batch(batch, model_id, layout.run_features.uri)
 
 
-def check_results(outputs: Outputs, plan: Plan, inventory: pa.Table, model_id: str, report: dict[str, Any]) -> int:
-    """Check the components and the vectors of all images; return how many vectors there are."""
+def collect_inventory(outputs: Outputs, model_id: str, work: Workspace) -> str:
+    """Make the table `inventory`; return the fingerprint of the results."""
+    fingerprint = publishing.Fingerprint(outputs.run, model_id)
+    with work.collect("inventory", KEYS) as rows:
+        for batch in datasets.stream(outputs.files, outputs.run.layout.inventory, datasets.KEY):
+            fingerprint.add(batch)
+            rows.add(pa.Table.from_batches([batch]))
+    return fingerprint.hexdigest()
+
+
+def check_results(outputs: Outputs, plan: Plan, model_id: str, report: dict[str, Any], work: Workspace) -> int:
+    """Check the components and the vectors of all images of the table `inventory`; return how many vectors there are."""
     layout = outputs.run.layout
     where = (layout.run_results / "report.json").uri
     checks.check_components(report, outputs.run.settings.variance, fitted=not plan.pca_model, where=where)
-    pca = outputs.committed(layout.run_results / "pca", datasets.PCA)
-    extracted = history.extracted_images(outputs.hook, layout.features, model_id)
-    usable = set(datasets.identity_keys(inventory)) & set(datasets.identity_keys(extracted))
-    checks.check_vectors(pca, report["components"], {path for path, _ in usable}, (layout.run_results / "pca").uri)
-    return pca.count_rows()
+    folder = layout.run_results / "pca"
+    vectors = datasets.open_parts(outputs.files, outputs.committed(folder), datasets.PCA)
+    for fragment in vectors.get_fragments():
+        checks.check_schema(f"s3://{fragment.path}", fragment.physical_schema, datasets.PCA)
+    with work.collect("vectors", PATHS) as rows:
+        for batch in vectors.to_batches(["path", "features_pca"], batch_size=16384, **READ_AHEAD):
+            checks.check_vector_batch(batch, report["components"], folder.uri)
+            rows.add(pa.table([batch["path"]], PATHS))
+    history.collect_outcomes(outputs.hook, layout, work, model_id)
+    work.run("CREATE VIEW usable AS SELECT path FROM inventory SEMI JOIN extracted USING (path, etag)")
+    checks.check_vectors(work, folder.uri)
+    return rows.rows
 
 
 def summary(run: Run, plan: Plan, report: dict[str, Any], rows: int) -> dict[str, Any]:

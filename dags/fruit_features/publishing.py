@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_features import datasets, objects
+from fruit_features import history, objects
 from fruit_features.run import Run
 
 
@@ -52,12 +53,21 @@ def check_unpublished(hook: S3Hook, run: Run) -> dict[str, Any]:
     return latest
 
 
-def fingerprint(run: Run, inventory: pa.Table, model_id: str | None) -> str:
-    """Return a hash of all that the results depend on: the same fingerprint, the same results."""
-    digest = hashlib.sha256(json.dumps([model_id, run.settings.variance, run.settings.refit]).encode())
-    for path, etag in datasets.identity_keys(inventory):
-        digest.update(f"\n{path}\t{etag}".encode())
-    return digest.hexdigest()
+class Fingerprint:
+    """A hash of all that the results depend on: the same fingerprint, the same results."""
+
+    def __init__(self, run: Run, model_id: str | None) -> None:
+        self._digest = hashlib.sha256(json.dumps([model_id, run.settings.variance, run.settings.refit]).encode())
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add images, with `path` and `etag`, in order of path."""
+        paths = pc.binary_join_element_wise("", batch["path"], "\n")
+        lines = pc.binary_join_element_wise(paths, batch["etag"], "\t")
+        self._digest.update("".join(lines.to_pylist()).encode())
+
+    def hexdigest(self) -> str:
+        """Return the hash."""
+        return self._digest.hexdigest()
 
 
 def publish(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
@@ -87,4 +97,5 @@ def publish(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
             break
         hook.log.info("another run published meanwhile: comparing with it")
     objects.put_json(hook, run.layout.published, document)
+    history.extend_ledger(hook, run.layout)
     hook.log.info("published %s", run.layout.latest)

@@ -1,13 +1,15 @@
 """The checks refuse what violates an invariant, and name where. Each row of a table is one way to break it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pytest
 
 from fruit_features import checks, datasets
 from fruit_features.checks import OutputError
+from fruit_features.workspace import Workspace, workspace
 
 GOOD = [0.5] * 1280
 
@@ -16,8 +18,18 @@ def images(*names: str, etag: str = "e") -> pa.Table:
     return pa.table({"path": pa.array(names, pa.string()), "etag": pa.array([etag] * len(names), pa.string())})
 
 
+@contextmanager
+def tables(**rows: pa.Table) -> Iterator[Workspace]:
+    with workspace() as work:
+        for name, table in rows.items():
+            with work.collect(name, table.schema) as collector:
+                collector.add(table)
+        yield work
+
+
 def test_every_image_in_one_of_the_two_is_right() -> None:
-    checks.check_extraction(images("a", "b", "c"), images("a", "c"), images("b"), "run")
+    with tables(manifest=images("a", "b", "c"), features=images("a", "c"), rejects=images("b")) as work:
+        checks.check_extraction(work, "run")
 
 
 @pytest.mark.parametrize(
@@ -31,13 +43,19 @@ def test_every_image_in_one_of_the_two_is_right() -> None:
     ],
 )
 def test_lost_and_doubled_images_are_named(features: pa.Table, rejects: pa.Table, message: str) -> None:
-    with pytest.raises(OutputError, match=message):
-        checks.check_extraction(images("a", "b", "c"), features, rejects, "run")
+    with (
+        tables(manifest=images("a", "b", "c"), features=features, rejects=rejects) as work,
+        pytest.raises(OutputError, match=message),
+    ):
+        checks.check_extraction(work, "run")
 
 
 def test_an_error_says_the_invariant_what_was_expected_and_found_an_example_and_where_to_look() -> None:
-    with pytest.raises(OutputError) as raised:
-        checks.check_extraction(images("a", "b", "c"), images("a"), images("b"), "s3://b/features/run=r")
+    with (
+        tables(manifest=images("a", "b", "c"), features=images("a"), rejects=images("b")) as work,
+        pytest.raises(OutputError) as raised,
+    ):
+        checks.check_extraction(work, "s3://b/features/run=r")
     first, *details = str(raised.value).splitlines()
     assert first.startswith("s3://b/features/run=r: 1 image(s)"), "one line that can be quoted"
     assert [line.split(None, 1)[0] for line in details] == ["invariant", "expected", "found", "example", "look"]
@@ -95,13 +113,17 @@ def test_a_kept_model_keeps_its_number_of_components() -> None:
     checks.check_components({"components": 4, "variance_curve": CURVE}, 0.8, fitted=False, where="report")
 
 
-def vectors(*rows: tuple[str, list[float] | None]) -> ds.Dataset:
+def check_vectors(*rows: tuple[str, list[float] | None]) -> None:
+    """Check vectors of two components; the images `a` and `b` are usable."""
     table = pa.Table.from_pylist([{"path": path, "label": "L", "features_pca": v} for path, v in rows], datasets.PCA)
-    return ds.dataset(table)
+    for batch in table.to_batches():
+        checks.check_vector_batch(batch, 2, "pca")
+    with tables(vectors=table, usable=images("a", "b")) as work:
+        checks.check_vectors(work, "pca")
 
 
 def test_good_vectors_pass() -> None:
-    checks.check_vectors(vectors(("a", [1.0, 2.0]), ("b", [0.0, 0.0])), 2, {"a", "b"}, "pca")
+    check_vectors(("a", [1.0, 2.0]), ("b", [0.0, 0.0]))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +138,7 @@ def test_good_vectors_pass() -> None:
 )
 def test_bad_vectors_are_named(rows: list[tuple[str, list[float]]], message: str) -> None:
     with pytest.raises(OutputError, match=message):
-        checks.check_vectors(vectors(*rows), 2, {"a", "b"}, "pca")
+        check_vectors(*rows)
 
 
 def test_too_many_rejects_are_refused() -> None:

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from fruit_features import datasets, history, inventory, model, objects, publishing
 from fruit_features.layout import Location, RunLayout
 from fruit_features.run import Plan, Run
+from fruit_features.workspace import workspace
 from tests import foreign_files
 
 WEIGHTS = model.HDF5_SIGNATURE + b"weights"
@@ -71,7 +72,7 @@ def _write(hook: S3Hook, folder: str, table: pa.Table, *, finished: bool) -> Non
 
 
 def written(hook: S3Hook, where: Location) -> list[dict[str, Any]]:
-    table = datasets.read(datasets.filesystem(hook), where, datasets.INVENTORY.names)
+    table = pq.read_table(where.path, filesystem=datasets.filesystem(hook), partitioning=None)
     assert table.schema.equals(datasets.INVENTORY)
     return table.to_pylist()
 
@@ -159,6 +160,18 @@ def test_the_images_of_a_part_file_that_is_removed_or_truncated_are_new_again(ho
     assert new == ["removed.jpg", "truncated.jpg"]
 
 
+def test_what_the_ledger_knows_is_not_new(hook: S3Hook, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_images(hook, "A/1.jpg", "A/2.jpg", "A/3.jpg")
+    extracted(hook, "run=1", ["s3://fruits/images/A/1.jpg"])
+    monkeypatch.setattr(history, "MANY_FOLDERS", 1)
+    history.extend_ledger(hook, build().layout)
+    extracted(hook, "run=2", ["s3://fruits/images/A/2.jpg"])
+    run = build()
+
+    assert inventory.find_new(hook, run).new == 1
+    assert [row["path"] for row in written(hook, run.layout.manifest)] == ["s3://fruits/images/A/3.jpg"]
+
+
 def test_files_that_are_no_features_are_named_and_break_nothing(
     hook: S3Hook, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -177,16 +190,18 @@ def test_files_that_are_no_features_are_named_and_break_nothing(
     assert "wrong columns: model_id, width, height, features" in caplog.text
 
 
-def test_what_counts_among_foreign_files_is_what_the_jobs_count(hook: S3Hook) -> None:
+def test_what_counts_among_foreign_files_is_what_the_jobs_count(hook: S3Hook, make_run: Build) -> None:
     for folder, files in (("features", foreign_files.FEATURES), ("rejects", foreign_files.REJECTS)):
         for name, content in files.items():
             hook.load_bytes(content, f"{folder}/{name}", "fruits")
 
-    features = history.extracted_images(hook, Location("fruits", "features"), "net")
-    rejects = history.rejected_images(hook, Location("fruits", "rejects"))
+    with workspace() as work:
+        history.collect_outcomes(hook, make_run().layout, work, "net")
+        features = work.row("SELECT list(path ORDER BY path) FROM extracted")
+        rejects = work.row("SELECT list(path ORDER BY path) FROM rejected")
 
-    assert sorted(features["path"].to_pylist()) == foreign_files.FEATURES_THAT_COUNT
-    assert sorted(rejects["path"].to_pylist()) == foreign_files.REJECTS_THAT_COUNT
+    assert features == (foreign_files.FEATURES_THAT_COUNT,)
+    assert rejects == (foreign_files.REJECTS_THAT_COUNT,)
 
 
 def test_tasks_find_their_rows_of_the_manifest_in_small_groups(hook: S3Hook, build: Build) -> None:
@@ -256,9 +271,12 @@ def test_the_space_is_kept_when_asked(hook: S3Hook, build: Build) -> None:
 
 def publish(hook: S3Hook, run: Run) -> None:
     """Publish what a run on the images that are there now would."""
-    table = inventory.inventory_table(run, inventory.list_images(hook, run))
-    fingerprint = publishing.fingerprint(run, table, MODEL_ID)
-    results = {"fingerprint": fingerprint, "pca_model": "s3://fruits/results/run=1/model", "listed": LISTED}
+    fingerprint = publishing.Fingerprint(run, MODEL_ID)
+    with workspace() as work:
+        inventory.collect_images(hook, run, work)
+        for batch in work.stream("", "FROM listed ORDER BY path", datasets.INVENTORY, 100):
+            fingerprint.add(batch)
+    results = {"fingerprint": fingerprint.hexdigest(), "pca_model": "s3://fruits/results/run=1/model", "listed": LISTED}
     publishing.publish(hook, replace(run, name="1", layout=RunLayout(run.settings, "1")), {"run": "1", **results})
 
 

@@ -12,6 +12,7 @@ from fruit_features.checks import OutputError
 from fruit_features.layout import Location
 from fruit_features.outputs import Outputs
 from fruit_features.run import Run
+from fruit_features.workspace import workspace
 
 FILES = 20
 
@@ -43,20 +44,25 @@ def put_features(hook: S3Hook, run: Run, number: int, *, model_id: str = "m", va
     write(hook, run.layout.run_features / f"part-{number:02}.parquet", datasets.FEATURES, [row])
 
 
+def check(extracted: Outputs) -> None:
+    with workspace() as work:
+        outputs.check_run_outputs(extracted, "m", work)
+
+
 def test_what_adds_up_passes_and_a_worker_reads_the_features_of_a_few_files(
     extracted: Outputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
     monkeypatch.setattr(outputs.checks, "check_feature_batch", lambda batch, *_: read.append(batch.num_rows))
 
-    outputs.check_run_outputs(extracted, "m")
+    check(extracted)
 
     assert sum(read) == outputs.SAMPLED_FILES
 
 
 @pytest.mark.parametrize(
     ("broken", "message"),
-    [({"model_id": "other"}, "was not made by the network m"), ({"value": float("nan")}, "that is not finite")],
+    [({"model_id": "other"}, "not made by the network m"), ({"value": float("nan")}, "that is not finite")],
 )
 def test_a_defect_that_many_files_have_is_found_in_the_sample(
     hook: S3Hook, extracted: Outputs, broken: dict[str, Any], message: str
@@ -65,11 +71,21 @@ def test_a_defect_that_many_files_have_is_found_in_the_sample(
         put_features(hook, extracted.run, number, **broken)
 
     with pytest.raises(OutputError, match=message):
-        outputs.check_run_outputs(extracted, "m")
+        check(extracted)
 
 
 def test_an_image_that_is_in_neither_is_named(hook: S3Hook, extracted: Outputs) -> None:
     hook.delete_objects("fruits", (extracted.run.layout.run_features / "part-03.parquet").key)
 
     with pytest.raises(OutputError, match=r"1 image\(s\) of the manifest are in neither .* e\.g\. '.*/A/3\.jpg'"):
-        outputs.check_run_outputs(extracted, "m")
+        check(extracted)
+
+
+def test_one_file_of_another_network_among_many_is_found(hook: S3Hook, extracted: Outputs) -> None:
+    for number in range(FILES):  # whichever of them a sample leaves out
+        put_features(hook, extracted.run, number, model_id="other")
+        with pytest.raises(
+            OutputError, match=rf"1 image\(s\), e\.g\. '.*/A/{number}\.jpg', were not made by the network m"
+        ):
+            check(extracted)
+        put_features(hook, extracted.run, number)

@@ -1,10 +1,12 @@
 """The pointer to the latest good results: one PUT, whole, and never backwards."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
@@ -113,3 +115,16 @@ def test_a_damaged_pointer_is_named_with_what_to_do(hook: S3Hook, named: Named, 
         publishing.latest_results(hook, named("A"))
     with pytest.raises(AirflowFailException, match=message):
         publishing.publish(hook, named("A"), results("A", 5))
+
+
+def test_fingerprints_of_earlier_versions_stay_valid(make_run: Callable[..., Run]) -> None:
+    """A version that hashed otherwise would extract nothing, but reduce everything again, once."""
+    run = make_run()
+    images = [("s3://fruits/images/A/1.jpg", "e1"), ("s3://fruits/images/Açaí/🍐.png", "e2")]
+    expected = hashlib.sha256(json.dumps(["net", run.settings.variance, run.settings.refit]).encode())
+    fingerprint = publishing.Fingerprint(run, "net")
+    for path, etag in images:
+        expected.update(f"\n{path}\t{etag}".encode())
+        fingerprint.add(pa.RecordBatch.from_pydict({"path": [path], "etag": [etag]}))
+
+    assert fingerprint.hexdigest() == expected.hexdigest()

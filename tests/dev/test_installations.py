@@ -124,7 +124,7 @@ def test_few_packages_are_asked_of_an_airflow_that_is_there_already() -> None:
     lines = (PROJECT / "requirements/installation.in").read_text().splitlines()
     wanted = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
 
-    assert {one.name for one in wanted} == {"apache-airflow-providers-amazon", "pyarrow"}
+    assert {one.name for one in wanted} == {"apache-airflow-providers-amazon", "duckdb", "pyarrow"}
     for one in wanted:
         assert one.marker is None, "a line that installs nothing"
         assert importlib.metadata.version(one.name) in one.specifier, "what the tests run with"

@@ -1,0 +1,74 @@
+"""Each object is listed once, however the keys are split; and the workspace keeps what it was given."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+from fruit_features import listing
+from fruit_features.workspace import ROWS_PER_FILE, workspace
+
+STRAYS = ["images/0.jpg", "images/zz.jpg", "images/A"]
+
+
+def listed(hook: S3Hook) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """Return the ranges, and the keys of all of them in order."""
+    client = hook.get_conn()
+    with listing.own_parser(client):
+        ranges = listing.ranges(client, "fruits", "images/")
+        found = [page for keys in ranges for page in listing.pages(client, "fruits", "images/", *keys)]
+    return ranges, [item.key for page in found for item in page]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(256, 7), (3, 3), (1, 1)])
+def test_ranges_of_folders_list_each_object_once(
+    hook: S3Hook, monkeypatch: pytest.MonkeyPatch, limit: int, expected: int
+) -> None:
+    folders = ["A", "A b", "Açaí+%2F", "B", "B-", "Z", ""]
+    keys = [f"images/{folder}/{number:03}.jpg" for folder in folders for number in range(150)] + STRAYS
+    client = hook.get_conn()
+    for key in keys:
+        client.put_object(Bucket="fruits", Key=key, Body=b"")
+    monkeypatch.setattr(listing, "RANGES", limit)
+
+    ranges, found = listed(hook)
+
+    assert len(ranges) == expected
+    assert found == sorted(keys)
+
+
+def test_a_small_bucket_costs_two_requests(hook: S3Hook) -> None:
+    hook.load_bytes(b"image", "images/A/1.jpg", "fruits")
+    requests: list[Any] = []
+    hook.get_conn().meta.events.register("before-send.s3", lambda request, **_: requests.append(request.url))
+
+    assert listed(hook) == ([("", None)], ["images/A/1.jpg"])
+    assert len(requests) == 2
+
+
+def test_other_listings_are_botocores_own_again(hook: S3Hook) -> None:
+    hook.load_bytes(b"image", "images/A/1.jpg", "fruits")
+    listed(hook)
+
+    assert hook.list_keys("fruits") == ["images/A/1.jpg"]
+
+
+def test_a_table_has_every_row_that_was_added() -> None:
+    schema = pa.schema([("number", pa.int64())])
+    with workspace() as work:
+        with work.collect("numbers", schema) as numbers:
+            for start in range(0, 3 * ROWS_PER_FILE, 1000):
+                numbers.add(pa.table({"number": range(start, start + 1000)}, schema))
+        with work.collect("nothing", schema):
+            pass
+        rows = [
+            row
+            for batch in work.stream("", "FROM numbers ORDER BY number", schema, 5000)
+            for row in batch[0].to_pylist()
+        ]
+        assert rows == list(range(numbers.rows))
+        assert work.row("SELECT count(*) FROM nothing") == (0,)
+        with work.collect("more", schema) as more:
+            more.add(pa.table({"number": [1]}, schema))
+        assert work.row("SELECT count(*) FROM numbers SEMI JOIN more USING (number)") == (1,)
