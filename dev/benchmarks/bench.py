@@ -21,6 +21,7 @@ class Sizes:
         latency: of `latency_ratio`.
         resume: of the job that is killed.
         dimensions: rows of features for the comparison with Spark ML.
+        inventory: images that find_new_images and check_outputs see.
         rounds: of alternating pairs.
         notebook: whether the original notebook's flow is measured.
     """
@@ -33,6 +34,7 @@ class Sizes:
     latency: int
     resume: int
     dimensions: int
+    inventory: int = 10_000_000
     rounds: int = 3
     notebook: bool = True
 
@@ -56,6 +58,7 @@ SMALL = Sizes(
     latency=500,
     resume=1_500,
     dimensions=2_000,
+    inventory=200_000,
     rounds=1,
     notebook=False,
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import fixed, lookup, marginal, peers, resume, scaling, start
+from benchmarks import fixed, inventory, lookup, marginal, peers, resume, scaling, start
 from benchmarks.bench import Bench
 from benchmarks.bounds import Bounds, at_least
 from benchmarks.measuring import Figures
@@ -22,7 +22,7 @@ ROWS: dict[str, Row] = {
     row.__name__: row
     for row in (
         *(start.worker_start, fixed.fixed, marginal.marginal, scaling.cores, scaling.latency, resume.resume),
-        *(peers.peer, peers.seed, dimensions, lookup.lookup),
+        *(peers.peer, peers.seed, dimensions, lookup.lookup, inventory.inventory),
     )
 }
 
@@ -36,4 +36,5 @@ BOUNDS: Bounds = {
     "pca_ratio": at_least(5, "Spark ML's StandardScaler + PCA + PCA / ours, on stored features"),
     "project_ratio": at_least(1, "Spark ML's PipelineModel / ours, on stored features"),
     **lookup.BOUNDS,
+    **inventory.BOUNDS,
 }

@@ -1,0 +1,110 @@
+"""The figures of the row `inventory`, in Airflow's environment: python -m benchmarks.inventory_figures WHAT FOLDER IMAGES RUNS.
+
+`find` and `check` run a task, and print its seconds and its peak of memory in MB as JSON. `history` and `results` write what they
+find in the bucket's folder: features of all images by as many runs as RUNS says; the results of the first of them.
+"""
+
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+from benchmarks.bucket import BUCKET, REGION, image
+from fruit_features import datasets, history, inventory, outputs
+from fruit_features.model import HDF5_SIGNATURE, weights_model_id
+from fruit_features.run import Plan, Run
+
+ROWS, COMPONENTS = 20_000, 8  # of a file of features; of a vector
+
+
+def make_run(name: str) -> Run:
+    return Run.from_params({"bucket": BUCKET, "weights": f"s3://{BUCKET}/weights.h5"}, name)
+
+
+def write_images(file: Path, images: int, rows: range, schema: pa.Schema, **values: Any) -> None:
+    """Write rows of one dataset: the images of these numbers, each with the same values."""
+    found = [image(number, images) for number in rows]
+    columns = {
+        "path": pa.array([f"s3://{BUCKET}/{key}" for key, _ in found]),
+        "label": pa.array([key.split("/")[1] for key, _ in found]),
+        "etag": pa.array([etag for _, etag in found]),
+        **{name: repeated(value, len(found)) for name, value in values.items()},
+    }
+    table = pa.table(
+        [columns.get(name, pa.nulls(len(found), schema.field(name).type)) for name in schema.names], schema
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, file, compression="zstd", row_group_size=4096)
+
+
+def repeated(value: str | list[float], rows: int) -> pa.Array:
+    """Return a column of one text, or of lists of one number."""
+    if isinstance(value, str):
+        return pa.repeat(value, rows)
+    numbers = pa.repeat(pa.scalar(value[0], pa.float32()), rows * len(value))
+    return pa.ListArray.from_arrays(pa.array(range(0, len(numbers) + 1, len(value)), pa.int32()), numbers)
+
+
+def numbers(images: int, files: int) -> Iterator[tuple[int, range]]:
+    for number in range(files):
+        yield number, range(number * images // files, (number + 1) * images // files)
+
+
+def write_history(folder: Path, images: int, runs: int, model_id: str) -> None:
+    """Write what earlier runs have left: features of all images, and no rejects."""
+    for number, rows in numbers(images, max(runs, -(-images // ROWS))):
+        run = number % runs
+        values = {"model_id": model_id, "features": [0.5] * (1280 if runs == 1 else 1)}
+        write_images(folder / f"features/run={run}/part-{number:05}.parquet", images, rows, datasets.FEATURES, **values)
+        for finished in ("features", "rejects"):
+            marker = folder / f"{finished}/run={run}/_SUCCESS"
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+
+
+def write_results(folder: Path, images: int, run: Run, model_id: str) -> None:
+    """Write what a run on all images would have left, beside its features."""
+    for number, rows in numbers(images, -(-images // 1_000_000)):
+        file = folder / f"results/run={run.name}/pca/part-{number:05}.parquet"
+        write_images(file, images, rows, datasets.PCA, features_pca=[0.5] * COMPONENTS)
+    (folder / f"results/run={run.name}/pca/_SUCCESS").touch()
+    figures = {"components": COMPONENTS, "variance_curve": [0.0] * (COMPONENTS - 1) + [0.9]}
+    figures |= {"rejects_by_reason": {}, "explained_variance": 0.9}
+    (folder / f"results/run={run.name}/report.json").write_text(json.dumps(figures))
+    (folder / f"runs/{run.name}").mkdir(parents=True, exist_ok=True)
+    (folder / f"runs/{run.name}/model.json").write_text(json.dumps({"model_id": model_id}))
+
+
+def main(what: str, folder: str, images: str, runs: str) -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    (Path(folder) / "weights.h5").write_bytes(HDF5_SIGNATURE + b"weights")
+    hook, run, number = S3Hook(region_name=REGION), make_run("next" if int(runs) else "0"), int(images)
+    model_id = weights_model_id(hook, run.settings.weights)
+    started = time.monotonic()
+    if what == "history":
+        write_history(Path(folder), number, int(runs), model_id)
+        history.extend_ledger(hook, run.layout)
+    elif what == "results":
+        write_results(Path(folder), number, make_run("0"), model_id)
+    elif what == "find":
+        inventory.find_new(hook, run)
+    else:
+        plan = Plan(
+            images=number, new=number, model_id=model_id, model_exported=True, pca_model=None, needs_cluster=True
+        )
+        outputs.check_outputs(hook, make_run("0"), plan)
+    seconds = time.monotonic() - started
+    print(json.dumps({"seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
