@@ -213,7 +213,7 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def yarn(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Yarn]:
     spark = Spark()
     try:
