@@ -71,7 +71,7 @@ class Airflow:
             time.sleep(1)
         pytest.fail(f"run {run_id} did not end within {seconds:.0f} s: {self.tasks(run_id)}")
 
-    def wait_for_running_step(self, name: str, seconds: float = 180) -> None:
+    def wait_for_running_step(self, name: str, seconds: float = 400) -> None:
         """Wait until the step runs on the latest cluster, and its task waits for it in the triggerer."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -127,14 +127,14 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator
         process = subprocess.Popen(command, cwd=PROJECT, stdout=stream, stderr=stream, start_new_session=True)
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_for_dag(url, process, 180)
+        wait_for_dag(url, process, 400)
         found = re.search(r"local AWS on (http://\S+);", log.read_text())
         assert found
         session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="eu-west-3")
         yield Airflow(url, session.client("emr", endpoint_url=found[1]))
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(30)
+        process.wait(120)
 
 
 def wait_for_dag(url: str, process: "subprocess.Popen[bytes]", seconds: float) -> None:
