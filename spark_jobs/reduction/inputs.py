@@ -51,8 +51,8 @@ def open_inputs(features: str, inventory: str, rejects: str | None, pool: Execut
     }
     spark = spark_session("reduce_dimensions", SETTINGS)
     files = {name: found.result() for name, found in reading.items()}
-    set_shuffle_tasks(spark, count_rows(files["inventory"]))
     warm_up(spark.sparkContext, partial(Moments.empty, 1))  # unpickling it imports numpy and Arrow
+    set_shuffle_tasks(spark, count_rows(files["inventory"]))
     return Inputs(
         read_dataset(spark, files["features"], FEATURES),
         read_dataset(spark, files["inventory"], INVENTORY),
