@@ -11,7 +11,7 @@ from fruit_features.config import (
     DEFAULT_SERVICE_ROLE,
     DEFAULT_SUBNET_ID,
 )
-from fruit_features.instance_types import XLARGE_OR_LARGER, architecture, smallest
+from fruit_features.instance_types import XLARGE_OR_LARGER, mixture, smallest
 
 CLUSTER: dict[str, Any] = {"section": "Cluster"}  # sections of the form
 FLEET: dict[str, Any] = {"section": "Fleets and Spot"}
@@ -166,15 +166,21 @@ class ClusterSettings(BaseModel):
     @field_validator("fleet_instance_types")
     @classmethod
     def _one_architecture(cls, types: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        of = {architecture(each): each for each in types or ()}
-        if len(of) > 1:
-            raise ValueError(
-                f"{of['aarch64']} is Graviton and {of['x86_64']} is not: a fleet has types of one architecture, as the nodes' "
-                "packages are of one"
-            )
+        if mixed := mixture(types or ()):
+            raise ValueError(f"{mixed}: a fleet has types of one architecture, as the nodes' packages are of one")
         if len(set(types or ())) < len(types or ()):
             raise ValueError("a type is there twice")
         return types
+
+    @model_validator(mode="after")
+    def _one_architecture_for_all_nodes(self) -> Self:
+        if mixed := mixture([self.primary_instance_type, *self.worker_types]):
+            workers = "fleet_instance_types" if self.fleet_instance_types else "core_instance_type"
+            raise ValueError(
+                f"primary_instance_type and {workers} differ: {mixed}, and a cluster has nodes of one architecture, as their "
+                "packages are of one: set both"
+            )
+        return self
 
     @model_validator(mode="after")
     def _scaling_has_room(self) -> Self:

@@ -19,6 +19,12 @@ def architecture(instance_type: str) -> str:
     return "aarch64" if GRAVITON.match(instance_type) else "x86_64"
 
 
+def mixture(instance_types: Iterable[str]) -> str:
+    """Say which two of these types are of different architectures; an empty text if all are of one."""
+    of = {architecture(each): each for each in instance_types}
+    return f"{of['aarch64']} is Graviton and {of['x86_64']} is not" if len(of) > 1 else ""
+
+
 def smallest(instance_types: Iterable[str]) -> str:
     """Return the type with the fewest vCPUs, the first of several."""
     return min(instance_types, key=vcpus)

@@ -1,6 +1,6 @@
 """What a company demands of its clusters, merged into a RunJobFlow request last."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import botocore.session
@@ -8,6 +8,7 @@ from botocore.exceptions import ParamValidationError
 from botocore.validate import ParamValidator
 
 from fruit_features import tags
+from fruit_features.instance_types import mixture
 from fruit_features.settings import ConfigError
 
 # What the DAG relies on, and why it is not to be overridden.
@@ -76,3 +77,16 @@ def _check(request: dict[str, Any]) -> None:
     report = ParamValidator().validate(request, shape)
     if report.has_errors():
         raise ConfigError(f"job_flow_overrides: {ParamValidationError(report=report.generate_report())}")
+    if mixed := mixture(_instance_types(request["Instances"])):
+        raise ConfigError(
+            f"job_flow_overrides: {mixed}, and a cluster has nodes of one architecture, as their packages are of one"
+        )
+
+
+def _instance_types(instances: dict[str, Any]) -> Iterator[str]:
+    """Yield the type of every node that is asked for, in whichever of EMR's ways."""
+    fleets = instances.get("InstanceFleets", [])
+    alternatives = [one for fleet in fleets for one in fleet.get("InstanceTypeConfigs", [])]
+    for group in [*instances.get("InstanceGroups", []), *alternatives]:
+        yield group["InstanceType"]
+    yield from (instances[name] for name in ("MasterInstanceType", "SlaveInstanceType") if name in instances)

@@ -44,7 +44,9 @@ def test_primary_and_core_are_on_demand_and_task_nodes_on_spot(make_run: Build) 
 
 def test_a_larger_type_weighs_as_many_of_the_smallest_as_it_has_room_for(make_run: Build) -> None:
     types = ["c7g.4xlarge", "c7g.2xlarge", "m7g.2xlarge"]
-    run = make_run(fleet_instance_types=types, core_instance_count=4, task_instance_count=2)
+    run = make_run(
+        primary_instance_type="m7g.xlarge", fleet_instance_types=types, core_instance_count=4, task_instance_count=2
+    )
     configs = {config["InstanceType"]: config for config in fleets(run)["TASK"]["InstanceTypeConfigs"]}
 
     assert {name: config["WeightedCapacity"] for name, config in configs.items()} == {
@@ -63,7 +65,7 @@ def test_a_larger_type_weighs_as_many_of_the_smallest_as_it_has_room_for(make_ru
 
 
 def test_one_type_makes_a_fleet_where_there_are_task_nodes(make_run: Build) -> None:
-    found = fleets(make_run(core_instance_type="m6g.xlarge", task_instance_count=1))
+    found = fleets(make_run(primary_instance_type="m6g.xlarge", core_instance_type="m6g.xlarge", task_instance_count=1))
     assert [config["InstanceType"] for config in found["TASK"]["InstanceTypeConfigs"]] == ["m6g.xlarge"]
     assert "InstanceFleets" not in request(make_run())["Instances"], "the default cluster has groups, as the original"
 
@@ -92,6 +94,14 @@ def test_managed_scaling_adds_task_nodes_on_spot_only(make_run: Build) -> None:
         (
             {"fleet_instance_types": ["m6g.xlarge", "m5.xlarge"]},
             r"^fleet_instance_types is .*: m6g.xlarge is Graviton and m5.xlarge is not: a fleet has types of one architecture",
+        ),
+        (
+            {"core_instance_type": "m6g.xlarge"},
+            r"^primary_instance_type and core_instance_type differ: m6g.xlarge is Graviton and m5.xlarge is not, .*: set both$",
+        ),
+        (
+            {"primary_instance_type": "c7g.xlarge", "fleet_instance_types": ["m5.xlarge"]},
+            r"^primary_instance_type and fleet_instance_types differ: c7g.xlarge is Graviton and m5.xlarge is not, ",
         ),
         ({"fleet_instance_types": ["m5.xlarge", "m5.xlarge"]}, "a type is there twice"),
         ({"fleet_instance_types": ["m5.large"]}, r"^fleet_instance_types is 'm5.large': "),

@@ -12,6 +12,14 @@ from fruit_features.settings import ConfigError
 from tests.dags.test_requests import ARTIFACTS, plan, valid
 
 Build = Callable[..., Run]
+FLEET = {
+    "InstanceFleetType": "MASTER",
+    "TargetOnDemandCapacity": 1,
+    "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}],
+}
+GRAVITON_FLEET = {**FLEET, "InstanceFleetType": "CORE", "InstanceTypeConfigs": [{"InstanceType": "m6g.xlarge"}]}
+GROUP = {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}
+GRAVITON_GROUP = {"InstanceRole": "CORE", "InstanceType": "m6g.xlarge", "InstanceCount": 1}
 
 
 def request(make_run: Build, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -55,12 +63,7 @@ def test_what_a_company_demands_is_added(make_run: Build) -> None:
 
 
 def test_fleets_take_the_place_of_groups_and_several_subnets_that_of_one(make_run: Build) -> None:
-    fleet = {
-        "InstanceFleetType": "MASTER",
-        "TargetOnDemandCapacity": 1,
-        "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}],
-    }
-    overrides = {"Instances": {"InstanceFleets": [fleet], "Ec2SubnetIds": ["subnet-1", "subnet-2"]}}
+    overrides = {"Instances": {"InstanceFleets": [FLEET], "Ec2SubnetIds": ["subnet-1", "subnet-2"]}}
     run = make_run(job_flow_overrides=overrides, ec2_subnet_id="subnet-0")
     instances = valid("RunJobFlow", job_flow_request(run, ARTIFACTS))["Instances"]
 
@@ -77,6 +80,15 @@ def test_fleets_take_the_place_of_groups_and_several_subnets_that_of_one(make_ru
         ({"Instances": {"TerminationProtected": True}}, "Instances.TerminationProtected cannot be set"),
         ({"Tags": [{"Key": "deployment", "Value": "x"}]}, "the tag 'deployment' cannot be set"),
         ({"SecurityConfig": "tls"}, 'Unknown parameter in input: "SecurityConfig"'),
+        (
+            {"Instances": {"InstanceFleets": [FLEET, GRAVITON_FLEET]}},
+            "m6g.xlarge is Graviton and m5.xlarge is not, and a",
+        ),
+        (
+            {"Instances": {"InstanceGroups": [GROUP, GRAVITON_GROUP]}},
+            "m6g.xlarge is Graviton and m5.xlarge is not, and a",
+        ),
+        ({"Instances": {"SlaveInstanceType": "m6g.xlarge"}}, "m6g.xlarge is Graviton and m5.xlarge is not, and a"),
         ({"EbsRootVolumeSize": "50"}, "Invalid type for parameter EbsRootVolumeSize"),
     ],
 )

@@ -85,7 +85,8 @@ def test_python_is_the_one_that_the_bootstrap_script_makes(make_run: Build) -> N
 
 
 def test_yarn_counts_cores_and_memory(make_run: Build) -> None:
-    request = valid("RunJobFlow", job_flow_request(make_run(core_instance_type="c7g.2xlarge"), ARTIFACTS))
+    run = make_run(primary_instance_type="c7g.xlarge", core_instance_type="c7g.2xlarge")
+    request = valid("RunJobFlow", job_flow_request(run, ARTIFACTS))
     properties = {one["Classification"]: one["Properties"] for one in request["Configurations"]}
 
     assert properties["capacity-scheduler"]["yarn.scheduler.capacity.resource-calculator"].endswith(
