@@ -42,8 +42,10 @@ REJECTED = """
 
 def collect_outcomes(
     hook: S3Hook, layout: RunLayout, work: Workspace, model_id: str | None, *, exclude: tuple[Location, ...] = ()
-) -> None:
+) -> set[Location]:
     """Make the tables `extracted` and `rejected` of a workspace, of `outcomes`: a row for each try at an image.
+
+    Return the folders with files that do not count.
 
     Rejects count of runs only whose extraction succeeded: what one rejects that fails, with half of S3 gone, says nothing of the
     images.
@@ -57,9 +59,10 @@ def collect_outcomes(
     """
     work.set(model_id=model_id or "", transient=sorted(TRANSIENT_REASONS), max_tries=MAX_TRIES)
     folders = [folder for folder in _folders(hook, layout) if folder.where not in exclude]
-    _collect(hook, layout, work, read_ledger(hook, layout), folders)
+    foreign = _collect(hook, layout, work, read_ledger(hook, layout), folders)
     work.run(EXTRACTED)
     work.run(REJECTED)
+    return foreign
 
 
 def extend_ledger(hook: S3Hook, layout: RunLayout) -> None:

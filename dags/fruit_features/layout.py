@@ -44,7 +44,7 @@ class RunLayout:
         images: the user's images; never written.
         artifacts: job scripts and bootstrap files, each below the hash of its content.
         models: exported networks, by model_id.
-        features, rejects, results: the roots of all runs' folders.
+        runs, features, rejects, results: the roots of all runs' folders.
         logs: EMR's LogUri.
         run_folder: this run's own, for what only it needs.
         inventory, manifest: Parquet, all images and those that this run must extract.
@@ -62,10 +62,10 @@ class RunLayout:
     def __init__(self, settings: RunSettings, run: str) -> None:
         top = Location(settings.bucket, (settings.output_prefix or "").strip("/"))
         self.images = Location(settings.bucket, settings.images_prefix.strip("/"))
-        self.artifacts, self.models, runs, self.features, self.rejects, self.results, self.logs = (
+        self.artifacts, self.models, self.runs, self.features, self.rejects, self.results, self.logs = (
             top / folder for folder in OWN_FOLDERS
         )
-        self.run_folder = runs / run
+        self.run_folder = self.runs / run
         self.inventory = self.run_folder / "inventory" / "inventory.parquet"
         self.manifest = self.run_folder / "manifest" / "manifest.parquet"
         self.model_pointer = self.run_folder / "model.json"

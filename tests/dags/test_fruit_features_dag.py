@@ -28,7 +28,7 @@ def dag(bag: DagBag) -> DAG:
 
 def test_exactly_these_dags_are_found_without_import_errors(bag: DagBag) -> None:
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["fruit_features", "fruit_features_janitor"]
+    assert sorted(bag.dags) == ["fruit_features", "fruit_features_janitor", "fruit_features_retention"]
 
 
 def test_it_has_exactly_these_tasks(dag: DAG) -> None:

@@ -43,12 +43,13 @@ def deploy(cloudformation: Any, iam: Any, *, name: str = "fruit-features", **par
     (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    return Stack(outputs, *(document(iam, outputs[name]) for name in ("AirflowPolicyArn", "NodePolicyArn")))
 
-    def document(arn: str) -> dict[str, Any]:
-        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-        return iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
 
-    return Stack(outputs, document(outputs["AirflowPolicyArn"]), document(outputs["NodePolicyArn"]))
+def document(iam: Any, arn: str) -> dict[str, Any]:
+    """Return what a policy says."""
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    return iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
 
 
 def recorded_calls(log: str, caller: str) -> list[Call]:

@@ -11,7 +11,7 @@ from policy_sentry.querying.actions import get_action_data
 from local_emr import LocalEmr
 from policies import Call, Grant, allows, grants
 from tests.conftest import PROJECT
-from tests.infra.stack import TEMPLATE, Stack, deploy, justified, label
+from tests.infra.stack import TEMPLATE, Stack, deploy, document, justified, label
 
 ACCOUNT = "123456789012"
 CLUSTER = f"arn:aws:elasticmapreduce:eu-west-3:{ACCOUNT}:cluster/j-1"
@@ -137,6 +137,34 @@ def test_the_subnet_and_the_bucket_may_be_named(client: Any) -> None:
     )
     assert allows([named.nodes], Call("s3:PutObject", "arn:aws:s3:::orchard/out/features/run=r/part-0.parquet"))
     assert not allows([named.nodes], Call("s3:PutObject", "arn:aws:s3:::orchard/features/run=r/part-0.parquet"))
+
+
+def test_retention_is_a_right_of_its_own_that_is_asked_for(client: Any, stack: Stack) -> None:
+    assert "RetentionPolicyArn" not in stack.outputs
+    iam = client("iam")
+    asked = deploy(client("cloudformation"), iam, name="retention", BucketName="plantation", Retention="true")
+    found = document(iam, asked.outputs["RetentionPolicyArn"])
+
+    def may(action: str, key: str) -> bool:
+        return allows([found], Call(action, f"arn:aws:s3:::plantation/{key}"))
+
+    gone = (
+        "runs/r/model.json",
+        "features/run=r/part-0.parquet",
+        "rejects/run=r/_SUCCESS",
+        "results/run=r/published.json",
+    )
+    assert all(may("s3:DeleteObject", key) for key in gone)
+    kept = (
+        "images/Apple/1.jpg",
+        "results/latest.json",
+        "results/ledger/latest.json",
+        "models/m/model.tflite",
+        "features/x",
+    )
+    assert not any(may("s3:DeleteObject", key) for key in kept)
+    assert {grant.action for grant in grants(found)} == {"s3:DeleteObject"}
+    assert not any(grant.action == "s3:DeleteObject" for grant in grants(asked.airflow))
 
 
 def takes(grant: Grant) -> list[str]:
