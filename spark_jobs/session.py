@@ -1,5 +1,6 @@
 """Job life cycle: session, error reporting, exit code."""
 
+import errno
 import logging
 import os
 import re
@@ -25,6 +26,11 @@ DEFAULTS = {
     # The only setting in which Python workers of SQL and RDDs differ: equal, queries use the workers that `warm_up` starts.
     "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
 }
+
+DISK_FULL = (
+    "the disk of a node is full: choose larger volumes (EbsConfiguration of the instances in job_flow_overrides) or more nodes, and "
+    "run the step again; finished chunks are kept"
+)
 
 
 def spark_session(name: str, settings: dict[str, str] | None = None) -> SparkSession:
@@ -72,7 +78,7 @@ def warm_up(context: SparkContext, prepare: Callable[[], object]) -> threading.T
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run `main` as a script: log INFO to stderr; report a `JobError` as one line there and exit with code 1.
+    """Run `main` as a script: log INFO to stderr; report a `JobError` or a full disk as one line there and exit with code 1.
 
     The session ends with the process; pyspark's `stop()` would wait half a second for its accumulator server.
     """
@@ -83,9 +89,11 @@ def run(main: Callable[[], None]) -> None:
         main()
     except JobError as error:
         _fail(str(error))
-    except (Py4JJavaError, PySparkException) as error:
+    except (Py4JJavaError, PySparkException, OSError) as error:
         # A worker's exception arrives as the text of its traceback within a Java exception.
         found = re.search(rf"^\S*\b{JobError.__name__}: (.+)$", str(error), re.MULTILINE)
+        if not found and os.strerror(errno.ENOSPC) in str(error):
+            _fail(DISK_FULL)
         if not found:
             raise
         _fail(found[1])

@@ -246,6 +246,23 @@ def test_a_cluster_that_stays_is_an_error(emr: Any, job_flow: dict[str, Any], co
         end(cluster_id).execute_complete(context, {"status": "error", "message": "it took too long"})
 
 
+@pytest.mark.usefixtures("short_pauses")
+def test_the_third_try_ends_a_cluster_that_two_could_not_end(
+    aws: LocalEmr, emr: Any, job_flow: dict[str, Any], context: Any
+) -> None:
+    cluster_id = emr.run_job_flow(**job_flow)["JobFlowId"]
+    throttled = aws.faults.add(fault="throttle", operation="TerminateJobFlows")
+    for _ in range(2):
+        with pytest.raises(ClientError, match="ThrottlingException"):
+            end(cluster_id).execute(context)
+    assert clusters(emr)[cluster_id] not in {"TERMINATING", "TERMINATED"}
+    aws.faults.remove(throttled.id)
+    with pytest.raises(TaskDeferred):
+        end(cluster_id).execute(context)
+
+    assert_its_only_cluster_ends(emr)
+
+
 def test_a_cluster_that_is_to_be_kept_goes_on(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
     cluster_id = emr.run_job_flow(**job_flow)["JobFlowId"]
     with pytest.raises(AirflowSkipException, match=f"^look at {cluster_id} yourself$"):
