@@ -1,8 +1,9 @@
 """### Fruit images to PCA vectors of their MobileNetV2 features, on a cluster that exists only while it works.
 
-Put images into the bucket, one folder per variety (`images/Apple Pink Lady/104_100.jpg`), and trigger the DAG. Only images
-that no earlier run has extracted are processed; without any, the run stops after `find_new_images`, costing nothing. The clock
-and uploads start it too, if the installation says so (`docs/schedule.md`).
+Put images into the bucket, one folder per variety (`images/Apple Pink Lady/104_100.jpg`), and trigger the DAG; or name another
+bucket that has some (`images_bucket`), which is only ever read. Only images that no earlier run has extracted are processed;
+without any, the run stops after `find_new_images`, costing nothing. The clock and uploads start it too, if the installation says
+so (`docs/schedule.md`).
 
 | task | what it does |
 |---|---|

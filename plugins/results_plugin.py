@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=32)
-def _results(bucket: str, prefix: str, images_prefix: str) -> Results:
+def _results(bucket: str, prefix: str, images_bucket: str, images_prefix: str) -> Results:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    return Results(S3Hook(CONNECTION).get_conn(), bucket, prefix, images_prefix)
+    return Results(S3Hook(CONNECTION).get_conn(), bucket, prefix, images_prefix, images_bucket)
 
 
 def open_results(run_id: str | None) -> Results:
@@ -33,11 +33,12 @@ def open_results(run_id: str | None) -> Results:
     bucket = conf.get("bucket") or os.environ.get("FRUITS_BUCKET")
     if not bucket:
         raise ResultsError("No bucket is known here: set FRUITS_BUCKET for Airflow's API server (see .env.example).")
-    output, images = (str(conf.get(name) or "").strip("/") for name in ("output_prefix", "images_prefix"))
-    if "images_prefix" not in conf:
-        images = "images"
+    images_bucket = conf.get("images_bucket", os.environ.get("FRUITS_IMAGES_BUCKET")) or bucket
+    images = conf.get("images_prefix", os.environ.get("FRUITS_IMAGES_PREFIX") or "images/")
+    output, images = (str(prefix or "").strip("/") for prefix in (conf.get("output_prefix"), images))
+    output, images = (f"{prefix}/" if prefix else "" for prefix in (output, images))
     try:
-        return _results(str(bucket), *(f"{prefix}/" if prefix else "" for prefix in (output, images)))
+        return _results(str(bucket), output, str(images_bucket), images)
     except Exception as error:  # a connection fails in as many ways as there are secrets backends
         log.exception("no S3 client by connection %s", CONNECTION)
         raise ResultsError(f"The connection {CONNECTION} gives no access to S3: {error}") from error

@@ -8,6 +8,7 @@ shared streams call `advance` then), yields a count, and waits longer and longer
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class S3EventTrigger(BaseEventTrigger):
         queue_url: of the SQS queue that the bucket notifies.
         bucket: whose objects count.
         prefix: of the keys that count.
+        pattern: a regular expression that they match from their start, if not all of them count.
         settle_seconds: a burst of objects ends when none was reported for so long; one event is made of it.
         longest_burst_seconds: after so long, an event is made of a burst that does not end.
         aws_conn_id: Airflow connection.
@@ -83,6 +85,7 @@ class S3EventTrigger(BaseEventTrigger):
         queue_url: str,
         bucket: str,
         prefix: str,
+        pattern: str = "",
         settle_seconds: float = 5,
         longest_burst_seconds: float = 60,
         aws_conn_id: str | None = "aws_default",
@@ -92,6 +95,7 @@ class S3EventTrigger(BaseEventTrigger):
         self.queue_url = queue_url
         self.bucket = bucket
         self.prefix = prefix
+        self.pattern = pattern
         self.settle_seconds = settle_seconds
         self.longest_burst_seconds = longest_burst_seconds
         self.aws_conn_id = aws_conn_id
@@ -103,6 +107,7 @@ class S3EventTrigger(BaseEventTrigger):
             "queue_url",
             "bucket",
             "prefix",
+            "pattern",
             "settle_seconds",
             "longest_burst_seconds",
             "aws_conn_id",
@@ -121,9 +126,12 @@ class S3EventTrigger(BaseEventTrigger):
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[list[NewObject]]) -> AsyncIterator[TriggerEvent]:
         """Yield one event per burst that has objects below the prefix."""
+        counts = re.compile(self.pattern).match
         async for objects in shared_stream:
             times = [
-                found.time for found in objects if found.bucket == self.bucket and found.key.startswith(self.prefix)
+                found.time
+                for found in objects
+                if found.bucket == self.bucket and found.key.startswith(self.prefix) and counts(found.key)
             ]
             if times:
                 self.log.info("%d new object(s) under s3://%s/%s", len(times), self.bucket, self.prefix)

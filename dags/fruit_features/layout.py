@@ -1,8 +1,9 @@
-"""Where everything lies in S3: one bucket, the user's images below one prefix, the pipeline's own folders below another."""
+"""Where everything lies in S3: the pipeline's folders in one bucket, the user's images there or in another, apart from them."""
 
 import re
 from dataclasses import dataclass
 
+from fruit_features.image_keys import ImageKeys
 from fruit_features.settings import ConfigError, RunSettings
 
 OWN_FOLDERS = ("artifacts", "models", "runs", "features", "rejects", "results", "logs")
@@ -42,6 +43,7 @@ class RunLayout:
 
     Attributes:
         images: the user's images; never written.
+        image_keys: which keys of their bucket are images.
         artifacts: job scripts and bootstrap files, each below the hash of its content.
         models: exported networks, by model_id.
         runs, features, rejects, results: the roots of all runs' folders.
@@ -61,7 +63,8 @@ class RunLayout:
 
     def __init__(self, settings: RunSettings, run: str) -> None:
         top = Location(settings.bucket, (settings.output_prefix or "").strip("/"))
-        self.images = Location(settings.bucket, settings.images_prefix.strip("/"))
+        self.images = Location(settings.images_bucket or settings.bucket, settings.images_prefix.strip("/"))
+        self.image_keys = ImageKeys(self.images_prefix, settings.include or (), settings.exclude or ())
         self.artifacts, self.models, self.runs, self.features, self.rejects, self.results, self.logs = (
             top / folder for folder in OWN_FOLDERS
         )
@@ -76,13 +79,18 @@ class RunLayout:
         self.published = self.run_results / "published.json"
         self.latest = self.results / "latest.json"
         self.ledger = self.results / "ledger"
+        if self.images.bucket == top.bucket:
+            self._check_apart(top)
+
+    def _check_apart(self, top: Location) -> None:
         for folder in OWN_FOLDERS:
             own = f"{(top / folder).key}/"
-            if own.startswith(self.images_prefix):
+            if own.startswith(self.images_prefix) and not self.image_keys.skip(own):
                 elsewhere = ", or move output_prefix elsewhere" if self.images_prefix else ""
+                pattern = f"{top.key or folder}/*".removeprefix(self.images_prefix)
                 raise ConfigError(
                     f"images_prefix {self.images_prefix!r} would take the pipeline's own {own!r} for images: give the images "
-                    f"a prefix of their own{elsewhere}"
+                    f"a prefix of their own{elsewhere}, or exclude {pattern!r}"
                 )
             if self.images_prefix.startswith(own):
                 raise ConfigError(

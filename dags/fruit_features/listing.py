@@ -1,7 +1,7 @@
 """Listing a bucket: a thousand objects a request, several requests at a time, an eighth of botocore's processor time."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,12 +73,32 @@ def pages(client: Any, bucket: str, prefix: str, after: str = "", before: str | 
         where["ContinuationToken"] = page["NextContinuationToken"]
 
 
-def ranges(client: Any, bucket: str, prefix: str) -> list[tuple[str, str | None]]:
-    """Return ranges of keys that together are all below a prefix, for `pages`: a few folders each, or one."""
+def ranges(
+    client: Any, bucket: str, prefix: str, skip: Callable[[str], bool] = lambda _: False
+) -> list[tuple[str, str | None]]:
+    """Return ranges of keys that together are all below a prefix, for `pages`: a few folders each, or one.
+
+    What lies in no folder, between two that are skipped, is left out as well.
+
+    Args:
+        client: of S3, with `own_parser`.
+        bucket: its name.
+        prefix: of all keys.
+        skip: says of a folder that it need not be listed.
+    """
     if not client.list_objects_v2(Bucket=bucket, Prefix=prefix)["IsTruncated"]:
         return [("", None)]
     found = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
     folders = [folder["Prefix"] for page in found for folder in page.get("CommonPrefixes", [])]
-    step = -(-len(folders) // RANGES)
-    starts = folders[step::step] if step else []  # what is before the second of them begins at the top
-    return list(zip(["", *starts], [*starts, None], strict=True))
+    step = max(1, -(-len(folders) // RANGES))
+    starts = set(folders[step::step])  # what is before the second of them begins at the top
+    cut: list[tuple[str, str | None]] = []
+    after, skipped = "", False
+    for folder in folders:
+        previous, skipped = skipped, skip(folder)
+        if (skipped and not previous) or (folder in starts and not (skipped or previous)):
+            cut.append((after, folder))
+            after = folder
+        if skipped:
+            after = f"{folder[:-1]}0"  # "0" follows "/": the next key that is not in the folder
+    return [*cut, (after, None)]

@@ -9,7 +9,8 @@ from typing import Any
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable
 
 from fruit_features import config
-from fruit_features.settings import ConfigError, schema_default
+from fruit_features.layout import RunLayout
+from fruit_features.settings import ConfigError, RunSettings
 
 NIGHTLY = "0 3 * * *"  # UTC; the sweep of an installation that names a queue and no schedule
 
@@ -26,7 +27,7 @@ def dag_schedule(cron: str | None, queue_url: str | None, bucket: str | None) ->
         bucket: the params' default: nobody is there to give a run that starts by itself another.
 
     Raises:
-        ConfigError: there is a schedule, but no bucket.
+        ConfigError: there is a schedule, but no bucket, or another default of a param cannot work.
     """
     if not cron and not queue_url:
         return None
@@ -39,10 +40,12 @@ def dag_schedule(cron: str | None, queue_url: str | None, bucket: str | None) ->
         return sweep
     from s3_event_trigger import S3EventTrigger  # importing the triggerer's side would slow down every parse
 
+    layout = RunLayout(RunSettings.from_params({"bucket": bucket}), "")
     trigger = S3EventTrigger(
         queue_url=queue_url,
-        bucket=bucket,
-        prefix=schema_default("images_prefix"),
+        bucket=layout.images.bucket,
+        prefix=layout.images_prefix,
+        pattern=layout.image_keys.regex,
         region_name=config.DEFAULT_REGION,
     )
     images = Asset("fruit_images", watchers=[AssetWatcher(name="s3_events", trigger=trigger)])

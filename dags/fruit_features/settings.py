@@ -11,13 +11,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fruit_features.cluster_settings import ClusterSettings
-from fruit_features.config import DEFAULT_APPROVAL_ABOVE_USD, DEFAULT_BUCKET, DEFAULT_WEIGHTS
+from fruit_features.config import (
+    DEFAULT_APPROVAL_ABOVE_USD,
+    DEFAULT_BUCKET,
+    DEFAULT_EXCLUDE,
+    DEFAULT_IMAGES_BUCKET,
+    DEFAULT_IMAGES_PREFIX,
+    DEFAULT_INCLUDE,
+    DEFAULT_WEIGHTS,
+)
 from fruit_features.form import BOUNDS, to_param, to_schemas
 
 IMAGENET = "imagenet"
+BUCKET_NAME = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 REQUIRED: Any = ...  # pydantic's sign for a field without a default
 
 
@@ -31,14 +40,31 @@ class WorkSettings(BaseModel):
     # Without a default the form asks for it, and a run without it is refused.
     bucket: str = Field(
         REQUIRED if DEFAULT_BUCKET is None else DEFAULT_BUCKET,
-        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        pattern=BUCKET_NAME,
         title="Bucket",
-        description="S3 bucket that holds the images and receives everything the pipeline writes.",
+        description="S3 bucket that receives everything the pipeline writes, and holds the images, unless another one is named.",
+    )
+    images_bucket: str | None = Field(
+        DEFAULT_IMAGES_BUCKET,
+        pattern=BUCKET_NAME,
+        title="Images: bucket",
+        description="Holds the images, if it is another one: in the same region, of whatever owner, only ever read.",
     )
     images_prefix: str = Field(
-        "images/",
+        DEFAULT_IMAGES_PREFIX,
         title="Images: prefix",
-        description="One folder per variety below it, e.g. images/Apple Pink Lady/104_100.jpg.",
+        description="One folder per variety below it, e.g. images/Apple Pink Lady/104_100.jpg. A slash alone: the bucket's top.",
+    )
+    include: tuple[str, ...] | None = Field(
+        DEFAULT_INCLUDE,
+        title="Images: only these",
+        description="Patterns of keys, without the prefix, one a line, as of aws s3 cp: * takes any characters, a slash too, "
+        "? one, [ab] one of these, e.g. Apple*/*.jpg. None: all.",
+    )
+    exclude: tuple[str, ...] | None = Field(
+        DEFAULT_EXCLUDE,
+        title="Images: not these",
+        description="Patterns likewise, whose objects are left out of these, e.g. logs/*. Such folders are not even listed.",
     )
     output_prefix: str | None = Field(
         None,
@@ -100,6 +126,16 @@ class WorkSettings(BaseModel):
         title="Largest cost, in USD",
         description="A run whose estimate is higher is refused before it has a cluster; none: no limit.",
     )
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _begin_below_the_prefix(cls, patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for pattern in patterns or ():
+            if not pattern or pattern.startswith(("/", "s3://")):
+                raise ValueError(
+                    f"{pattern!r} can match nothing: a pattern begins with what follows images_prefix, e.g. Apple*/*.jpg"
+                )
+        return patterns
 
 
 class RunSettings(ClusterSettings, WorkSettings):

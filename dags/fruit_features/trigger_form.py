@@ -14,7 +14,16 @@ from fruit_features.run import Plan, Run
 from fruit_features.settings import PARAMS, RunSettings
 
 SECTIONS = {
-    "Images": ("bucket", "images_prefix", "full_refresh", "retry_rejects", "max_reject_share"),
+    "Images": (
+        "bucket",
+        "images_bucket",
+        "images_prefix",
+        "include",
+        "exclude",
+        "full_refresh",
+        "retry_rejects",
+        "max_reject_share",
+    ),
     "Results": ("variance", "refit", "weights", "output_prefix", "dry_run"),
     "Cluster": (
         *("primary_instance_type", "core_instance_type", "core_instance_count", "region", "release_label"),

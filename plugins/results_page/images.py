@@ -14,8 +14,8 @@ def image_keys(results: Results, label: str) -> list[str]:
         ResultsError: S3 does not answer.
     """
     prefix = f"{results.images_prefix}{label}/"
-    with translated(f"s3://{results.bucket}/{prefix}"):
-        found = results.client.list_objects_v2(Bucket=results.bucket, Prefix=prefix, MaxKeys=SHOWN_IMAGES)
+    with translated(f"s3://{results.images_bucket}/{prefix}"):
+        found = results.client.list_objects_v2(Bucket=results.images_bucket, Prefix=prefix, MaxKeys=SHOWN_IMAGES)
     return [item["Key"] for item in found.get("Contents", [])]
 
 
@@ -26,11 +26,11 @@ def read_image(results: Results, key: str) -> tuple[bytes, str]:
         NotFoundError: it is none, is too large, or lies outside the images' prefix.
         ResultsError: S3 does not answer.
     """
-    where = f"s3://{results.bucket}/{key}"
+    where = f"s3://{results.images_bucket}/{key}"
     if not key.startswith(results.images_prefix):
         raise NotFoundError(f"{where} is none of the images")
     with translated(where):
-        found = results.client.get_object(Bucket=results.bucket, Key=key)
+        found = results.client.get_object(Bucket=results.images_bucket, Key=key)
         content = b"" if found["ContentLength"] > MAX_IMAGE else bytes(found["Body"].read())
     for start, kind in IMAGE_TYPES.items():
         if content.startswith(start):

@@ -111,7 +111,7 @@ def _add_runs(app: FastAPI, page: Callable[..., HTMLResponse], open_results: Ope
         """List what the run has rejected."""
         results = open_results(run)
         found = results.rejects(run_name(run))
-        start = f"s3://{results.bucket}/"
+        start = f"s3://{results.images_bucket}/"
         return page("rejects.html", run=run_name(run), rejects=found, top="../../", here=run, start=start)
 
 

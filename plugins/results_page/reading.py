@@ -74,21 +74,26 @@ def run_name(run_id: str) -> str:
 
 @dataclass
 class Results:
-    """The results in one bucket.
+    """The results in one bucket, and the images in the same or another.
 
     Attributes:
         client: of S3.
         bucket: its name.
         prefix: of the pipeline's own keys; ends in a slash, or is empty.
         images_prefix: of the images, likewise.
+        images_bucket: theirs; empty, the same.
     """
 
     client: Any
     bucket: str
     prefix: str = ""
     images_prefix: str = "images/"
+    images_bucket: str = ""
     clock: Callable[[], float] = time.monotonic
     _kept: dict[str, tuple[float, RunResults]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.images_bucket = self.images_bucket or self.bucket
 
     def names(self) -> list[str]:
         """Return the names of all runs with results, the newest first by the time in their names; those without one last.

@@ -14,7 +14,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
-from fruit_features import datasets, history, inventory, model, objects, publishing
+from fruit_features import datasets, history, images, inventory, model, objects, publishing
 from fruit_features.layout import Location, RunLayout
 from fruit_features.run import Plan, Run
 from fruit_features.workspace import workspace
@@ -273,7 +273,7 @@ def publish(hook: S3Hook, run: Run) -> None:
     """Publish what a run on the images that are there now would."""
     fingerprint = publishing.Fingerprint(run, MODEL_ID)
     with workspace() as work:
-        inventory.collect_images(hook, run, work)
+        images.collect_images(hook, run, work)
         for batch in work.stream("", "FROM listed ORDER BY path", datasets.INVENTORY, 100):
             fingerprint.add(batch)
     results = {"fingerprint": fingerprint.hexdigest(), "pca_model": "s3://fruits/results/run=1/model", "listed": LISTED}

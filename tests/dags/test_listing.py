@@ -38,6 +38,21 @@ def test_ranges_of_folders_list_each_object_once(
     assert found == sorted(keys)
 
 
+def test_folders_that_are_left_out_are_not_listed(hook: S3Hook) -> None:
+    folders = ["A", "artifacts", "features", "features0", "logs", "Z"]
+    client = hook.get_conn()
+    for key in [f"{folder}/{number:03}.jpg" for folder in folders for number in range(200)] + ["a.jpg", "zz.jpg"]:
+        client.put_object(Bucket="fruits", Key=key, Body=b"")
+    skipped = {"artifacts/", "features/", "logs/"}
+
+    with listing.own_parser(client):
+        ranges = listing.ranges(client, "fruits", "", skipped.__contains__)
+        pages = [page for keys in ranges for page in listing.pages(client, "fruits", "", *keys)]
+
+    kept = [f"{folder}/{number:03}.jpg" for folder in ("A", "Z", "features0") for number in range(200)]
+    assert [item.key for page in pages for item in page] == sorted([*kept, "a.jpg", "zz.jpg"])
+
+
 def test_a_small_bucket_costs_two_requests(hook: S3Hook) -> None:
     hook.load_bytes(b"image", "images/A/1.jpg", "fruits")
     requests: list[Any] = []

@@ -1,5 +1,6 @@
 """When the DAG runs by itself, by the settings of the installation."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,12 @@ from fruit_features.schedule import NIGHTLY, RESULTS, dag_schedule
 from fruit_features.settings import ConfigError
 from tests.conftest import PROJECT
 
+IMAGES = {
+    "FRUITS_IMAGES_BUCKET": "photos",
+    "FRUITS_IMAGES_PREFIX": "/",
+    "FRUITS_INCLUDE": "A*/*,Pear/*",
+    "FRUITS_EXCLUDE": "*/thumbnails/*",
+}
 QUEUE = "https://sqs.eu-west-3.amazonaws.com/123456789012/new-images"
 
 
@@ -48,19 +55,34 @@ def test_a_schedule_needs_a_bucket() -> None:
 
 def test_the_dag_loads_with_a_schedule_and_serializes_as_the_dag_processor_does() -> None:
     probe = (
+        "import json\n"
         "from airflow.dag_processing.dagbag import DagBag\n"
         "from airflow.serialization.serialized_objects import DagSerialization\n"
         f"bag = DagBag({str(PROJECT / 'dags')!r})\n"
         "assert not bag.import_errors, bag.import_errors\n"
         "found = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags['fruit_features'])).timetable\n"
+        "(asset,) = bag.dags['fruit_features'].timetable.asset_condition.objects\n"
+        "print(json.dumps(asset.watchers[0].trigger.serialize()[1]))\n"
         "print(type(found).__name__)\n"
     )
-    settings = {"FRUITS_QUEUE_URL": QUEUE, "FRUITS_BUCKET": "fruits", "PYTHONPATH": f"{PROJECT}/dags:{PROJECT}/plugins"}
+    settings = {
+        "FRUITS_QUEUE_URL": QUEUE,
+        "FRUITS_BUCKET": "fruits",
+        **IMAGES,
+        "PYTHONPATH": f"{PROJECT}/dags:{PROJECT}/plugins",
+    }
     done = subprocess.run(
         [sys.executable, "-c", probe], env=os.environ | settings, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "AssetOrTimeSchedule"
+    *_, watched, kind = done.stdout.splitlines()
+    assert kind == "AssetOrTimeSchedule"
+    arguments = json.loads(watched)
+    assert (arguments["bucket"], arguments["prefix"]) == ("photos", ""), (
+        "the events are of the images, wherever they lie"
+    )
+    keys = ("Apple/1.jpg", "Apple/thumbnails/1.jpg", "Banana/1.jpg")
+    assert [key for key in keys if re.match(arguments["pattern"], key)] == ["Apple/1.jpg"]
 
 
 def test_the_example_of_the_documentation_is_scheduled_on_the_results(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Params become frozen settings, or an error that names the param."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
@@ -77,6 +78,34 @@ def test_the_schemas_let_through_what_works(param: str, value: object) -> None:
 def test_outputs_are_never_taken_for_images(make_run: Build, images: str, output: str) -> None:
     with pytest.raises(ConfigError, match="for images: give the images a prefix of their own"):
         make_run(images_prefix=images, output_prefix=output)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"images_prefix": "/", "images_bucket": "photos"},
+        {"images_prefix": "features/photos/", "images_bucket": "photos"},
+        {"images_prefix": "/", "output_prefix": "out", "exclude": ["out/*"]},
+        {"images_prefix": "data", "output_prefix": "data/out", "exclude": ["tmp/*", "o*"]},
+        {"images_prefix": "/", "include": ["Apple*/*", "Cherry ?/*"]},
+    ],
+)
+def test_images_may_lie_in_another_bucket_or_beside_outputs_that_are_left_out(make_run: Build, params: Any) -> None:
+    assert make_run(**params).layout.images.bucket == params.get("images_bucket", "fruits")
+
+
+@pytest.mark.parametrize(
+    "params", [{"exclude": ["features/*"]}, {"output_prefix": "out", "exclude": ["out/a*"]}, {"include": ["*/*"]}]
+)
+def test_patterns_that_leave_some_outputs_are_not_enough(make_run: Build, params: Any) -> None:
+    with pytest.raises(ConfigError, match=r"for images: give the images a prefix of their own, or exclude '\w+/\*'"):
+        make_run(images_prefix="/", **params)
+
+
+@pytest.mark.parametrize("pattern", ["", "/Apple/*", "s3://photos/Apple/*"])
+def test_a_pattern_that_can_match_nothing_is_refused(make_run: Build, pattern: str) -> None:
+    with pytest.raises(ConfigError, match=r"^exclude is .*: .* can match nothing: a pattern begins with what follows"):
+        make_run(exclude=["a", pattern])
 
 
 @pytest.mark.parametrize(("images", "output"), [("features/photos/", ""), ("out/results/x", "out")])

@@ -80,8 +80,10 @@ def test_nothing_that_results_need_expires(resources: dict[str, Any]) -> None:
 
 def test_new_images_reach_the_queue(resources: dict[str, Any]) -> None:
     bucket = resources["Bucket"]
-    (event,) = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
+    (elsewhere, _, own) = bucket["Properties"]["NotificationConfiguration"]["If"]
+    (event,) = own["QueueConfigurations"]
 
+    assert elsewhere == "OtherImagesBucket"
     assert event["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": {"Ref": "ImagesPrefix"}}]}}
     assert bucket["DependsOn"] == "NotificationsPolicy", "S3 refuses a queue that refuses it"
     (allow, _) = resources["NotificationsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
@@ -165,6 +167,32 @@ def test_retention_is_a_right_of_its_own_that_is_asked_for(client: Any, stack: S
     assert not any(may("s3:DeleteObject", key) for key in kept)
     assert {grant.action for grant in grants(found)} == {"s3:DeleteObject"}
     assert not any(grant.action == "s3:DeleteObject" for grant in grants(asked.airflow))
+
+
+def test_images_of_another_bucket_are_read_and_never_written(client: Any) -> None:
+    iam = client("iam")
+    stack = deploy(
+        client("cloudformation"),
+        iam,
+        name="elsewhere",
+        BucketName="outputs",
+        ImagesBucket="p",
+        ImagesPrefix="",
+    )
+
+    assert (stack.dot_env["FRUITS_IMAGES_BUCKET"], stack.dot_env["FRUITS_IMAGES_PREFIX"]) == ("p", "/")
+    found = document(iam, stack.outputs["ImagesPolicyArn"])
+    assert allows([found], Call("s3:ListBucket", "arn:aws:s3:::p"))
+    assert allows([found], Call("s3:GetObject", "arn:aws:s3:::p/Apple/1.jpg"))
+    assert {(grant.action, grant.resource) for grant in grants(found)} == {
+        ("s3:ListBucket", "arn:aws:s3:::p"),
+        ("s3:GetObject", "arn:aws:s3:::p/*"),
+    }
+    (attached,) = [
+        role["RoleName"]
+        for role in iam.list_entities_for_policy(PolicyArn=stack.outputs["ImagesPolicyArn"])["PolicyRoles"]
+    ]
+    assert "NodeRole" in attached
 
 
 def takes(grant: Grant) -> list[str]:

@@ -148,6 +148,19 @@ def test_rejects_have_pictures_where_a_browser_can_show_them(client: TestClient,
     assert client.get(f"/fruits/runs/r/{html.unescape(pictures[0])}").headers["content-type"] == "image/png"
 
 
+def test_images_of_another_bucket_have_pictures_too(s3: Any) -> None:
+    s3.create_bucket(Bucket="photos", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
+    s3.put_object(Bucket="photos", Key="Kiwi/1.jpg", Body=b"\x89PNG")
+    row = {"path": "s3://photos/Kiwi/1.jpg", "label": "Kiwi", "reason": "too_large", "detail": ""}
+    s3.put_object(Bucket=BUCKET, Key="rejects/run=r/part-0.parquet", Body=parquet([row]))
+    app = pages.create_app(lambda _: Results(s3, BUCKET, "", "", "photos"), dict)
+    app.dependency_overrides[pages.may_see_runs] = lambda: None
+    with TestClient(app) as client:
+        for page in ("rejects", "varieties?label=Kiwi"):
+            (picture,) = re.findall(r'<img src="(image[^"]*)"', client.get(f"/runs/r/{page}").text)
+            assert client.get(f"/runs/r/{html.unescape(picture)}").headers["content-type"] == "image/png"
+
+
 def test_names_from_the_bucket_are_text_everywhere(client: TestClient, s3: Any) -> None:
     put_run(s3, HOSTILE.replace("/", ""), rejects_by_reason={HOSTILE: 2})
     s3.put_object(

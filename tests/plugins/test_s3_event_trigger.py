@@ -145,6 +145,17 @@ def test_messages_that_concern_nobody_are_deleted_and_wake_nobody(
     assert "is deleted: no notification of S3's: 'hello'" in caplog.text
 
 
+def test_only_keys_of_the_pattern_wake_anybody(queue_url: str) -> None:
+    put("images/logs/A/1.jpg", "images/B/1.jpg", "images/A/1.jpg", "images/A/2.jpg")
+
+    async def scenario() -> list[dict[str, Any]]:
+        async with triggerer(trigger(queue_url, pattern=r"images/(?!logs/)A")) as (_, events, _):
+            await until(lambda: sum(event["messages"] for event in events) >= 2, 300)
+            return events
+
+    assert sum(event["messages"] for event in asyncio.run(asyncio.wait_for(scenario(), 310))) == 2
+
+
 def test_a_queue_that_is_missing_is_named_and_waited_for(
     aws: LocalEmr, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
