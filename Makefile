@@ -19,7 +19,7 @@ FOR_ANY_PYTHON := "s/python_full_version < '3\.12' and //; s/ and python_full_ve
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- commands
-.PHONY: demo ui app compose-env bench test test-faults test-spark4 test-compose test-installations lint check infra-check docs audit sbom wheelhouse bundle setup lock clean help
+.PHONY: demo ui app compose-env bench test test-faults test-live test-spark4 test-compose test-installations lint check infra-check docs audit sbom wheelhouse bundle setup lock clean help
 
 OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -55,7 +55,7 @@ compose-env: ## .env for docker compose: fresh secrets, and the local endpoint o
 test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1)
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
 
-FAULTS = FRUITS_TEST_FAULTS=1 JAVA_HOME="$(CURDIR)/$(VENV)/java"
+FAULTS = FRUITS_TEST_FAULTS=1 FRUITS_TEST_LIVE=1 JAVA_HOME="$(CURDIR)/$(VENV)/java"
 # A file stays in one process, as what it starts is started once.
 IN_TWO = --quiet --tb=short --numprocesses 2 --dist loadfile
 
@@ -64,6 +64,9 @@ test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected,
 	-@$(FAULTS) $(AIRFLOW_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-airflow.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
 	-@$(FAULTS) $(SPARK_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-spark.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
 	@$(AIRFLOW_PYTHON) dev/fault_tests.py table $(VENV)/faults-*.xml
+
+test-live: setup ## Airflow's parts apart, on PostgreSQL: uploads that start runs, parts that are killed (15 minutes; needs Debian's postgresql)
+	@FRUITS_TEST_LIVE=1 $(AIRFLOW_PYTHON) -m pytest tests/live -v -s $(ARGS)
 
 test-spark4: setup $(VENV)/.spark4 ## The tests of the jobs on Spark 4.0, that of emr-spark-8.0.0, in an environment of its own
 	@SIDE=spark4 dev/run_tests $(ARGS)
@@ -144,7 +147,7 @@ $(VENV)/.classes: $(VENV)/.jars
 	@dev/setup classes
 
 lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade for newer versions)
-	@$(LOCK) --group airflow --group test --group infra --group typing local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
+	@$(LOCK) --group airflow --group test --group infra --group live --group typing local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
 	@$(LOCK) --group spark --group test -o requirements/spark.txt
 	@$(LOCK) --no-config --group deploy -c requirements/airflow.txt -o docker/requirements.txt  # for newer Pythons too
 	@$(LOCK) --group app --group app-test --group test -c requirements/spark.txt -o requirements/app.txt

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+OPT_IN = {"faults": "FRUITS_TEST_FAULTS", "live": "FRUITS_TEST_LIVE"}  # by the marker of such tests
 
 if importlib.util.find_spec(
     "airflow"
@@ -31,10 +32,11 @@ if importlib.util.find_spec(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with slow tests: with several processes, what starts last decides when all have ended.
 
-    Faults that take long are for `make test-faults` alone.
+    Those that take long run only where a variable asks for them.
     """
-    if not os.environ.get("FRUITS_TEST_FAULTS"):
-        items[:] = [item for item in items if not item.get_closest_marker("faults")]
+    for marker, variable in OPT_IN.items():
+        if not os.environ.get(variable):
+            items[:] = [item for item in items if not item.get_closest_marker(marker)]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
