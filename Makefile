@@ -19,7 +19,7 @@ FOR_ANY_PYTHON := "s/python_full_version < '3\.12' and //; s/ and python_full_ve
 export UV_NO_PROGRESS := 1
 
 # ---------------------------------------------------------------- commands
-.PHONY: demo ui app compose-env bench test test-faults test-live test-spark4 test-compose test-installations lint check infra-check docs audit sbom wheelhouse bundle setup lock clean help
+.PHONY: demo ui app compose-env bench test test-faults test-live test-long test-spark4 test-compose test-installations lint check infra-check docs audit sbom wheelhouse bundle setup lock clean help
 
 OWN_DATA = $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -67,6 +67,9 @@ test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected,
 
 test-live: setup ## Airflow's parts apart, on PostgreSQL: uploads that start runs, parts that are killed (15 minutes; needs Debian's postgresql)
 	@FRUITS_TEST_LIVE=1 $(AIRFLOW_PYTHON) -m pytest tests/live -v -s $(ARGS)
+
+test-long: setup ## Several whole runs in a row: images of another bucket, in slices, by a new network (5 to 15 minutes)
+	@FRUITS_TEST_LONG=1 JAVA_HOME="$(CURDIR)/$(VENV)/java" $(AIRFLOW_PYTHON) -m pytest -m long tests $(ARGS)
 
 test-spark4: setup $(VENV)/.spark4 ## The tests of the jobs on Spark 4.0, that of emr-spark-8.0.0, in an environment of its own
 	@SIDE=spark4 dev/run_tests $(ARGS)

@@ -36,6 +36,10 @@ leaves it to its idle timeout (`docs/interactive.md`). It costs until then.
 Images that cannot be used never fail a run by themselves: they are listed, with the reason, in `rejects/` and in the report,
 unless their share of all images exceeds `max_reject_share`. Images rejected for a transient reason (such as a timeout) are
 tried again by the next two runs.
+
+**Many images at once**: with `max_images_per_run` a run takes the oldest of the new images and leaves the others for later
+runs. With new weights all images are new; the runs then only extract, and `publish` is skipped, until none are left:
+`results/latest.json` moves from the old network's results to the new one's in one step.
 """
 
 from typing import Any
@@ -43,6 +47,7 @@ from typing import Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk import TaskGroup, TriggerRule, chain, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from approval import OptionalApprovalOperator
 from emr_hook import IdempotentEmrHook
@@ -99,11 +104,18 @@ def check_outputs(plan: dict[str, Any], params: dict[str, Any], run_id: str) -> 
 def publish(
     results: dict[str, Any], plan: dict[str, Any], params: dict[str, Any], ti: Any, run_id: str, outlet_events: Any
 ) -> None:
-    """Move the pointer `latest.json`, last of all, and tell the DAGs that are scheduled on the results, and what they cost."""
+    """Move the pointer `latest.json`, last of all, and tell the DAGs that are scheduled on the results, and what they cost.
+
+    Not while images are left for a later run that the published results show, by another network.
+    """
     from fruit_features import publishing
 
     run = Run.from_params(params, run_id)
-    publishing.publish(S3Hook(region_name=run.settings.region), run, results)
+    hook = S3Hook(region_name=run.settings.region)
+    if plan.get("unfinished"):
+        ti.xcom_push(key="left", value=plan["left"])  # for conclude_run: a person may have skipped this task as well
+        raise AirflowSkipException(publishing.leave_for_later(hook, run, results))
+    publishing.publish(hook, run, results)
     emr, cluster_id = IdempotentEmrHook(region_name=run.settings.region), ti.xcom_pull(task_ids="create_cluster")
     cost = conclusion.cost_so_far(emr, run, cluster_id, plan["new"]) if cluster_id else None
     outlet_events[RESULTS].extra = {**results, "cost": cost}
@@ -120,6 +132,7 @@ def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
     conclusion.check_conclusion(
         states,
         has_work=bool(plan),
+        leaves_images=bool(ti.xcom_pull(task_ids="publish", key="left")),
         error_of=lambda task_id: ti.xcom_pull(task_ids=task_id, key=notifications.FAILURE),
     )
 
@@ -171,7 +184,11 @@ def fruit_features() -> None:
     # Beside the teardown, not above it: a good teardown below a failed step would leave the run green.
     with TaskGroup("results", prefix_group_id=False):
         wait_for_outputs = S3KeySensor(
-            task_id="wait_for_outputs", bucket_key=asked["outputs"], deferrable=False, timeout=config.OUTPUTS_TIMEOUT
+            task_id="wait_for_outputs",
+            bucket_key=asked["outputs"],
+            deferrable=False,
+            timeout=config.OUTPUTS_TIMEOUT,
+            trigger_rule=TriggerRule.NONE_FAILED,  # reduce_dimensions is skipped where images are left for later
         )
         results = check_outputs(plan)
         published = publish(results, plan)

@@ -57,7 +57,8 @@ def estimated_time(run: Run, plan: Plan) -> timedelta:
     """Return how long the run's cluster will live; an interactive one, until nobody has used it for its idle timeout."""
     settings = run.settings
     cores = vcpus(settings.smallest_worker) * settings.worker_count
-    seconds = plan.new / (IMAGES_PER_VCPU_SECOND * cores) + plan.images / (REDUCED_PER_VCPU_SECOND * cores)
+    reduced = 0 if plan.unfinished else plan.images
+    seconds = plan.new / (IMAGES_PER_VCPU_SECOND * cores) + reduced / (REDUCED_PER_VCPU_SECOND * cores)
     return FIXED + timedelta(seconds=seconds, minutes=settings.idle_timeout_minutes * settings.interactive)
 
 
@@ -88,8 +89,8 @@ def check_budget(run: Run, plan: Plan) -> str:
         )
     if limit is not None and expected.usd is not None and expected.usd > limit:
         raise AirflowFailException(
-            f"this run would cost about {expected.words}, more than max_cost_usd = {limit:g}: raise the limit, or upload fewer "
-            f"of the {plan.new} new images at a time"
+            f"this run would cost about {expected.words}, more than max_cost_usd = {limit:g}: raise the limit, or take "
+            f"fewer of the {plan.new} new images at a time (max_images_per_run)"
         )
     return f"estimate: {expected.words}"
 

@@ -60,9 +60,13 @@ def push_figures(hook: IdempotentEmrHook, run: Run, cluster_id: str, ti: Any, ne
 
 
 def check_conclusion(
-    states: Mapping[str, str | None], *, has_work: bool, error_of: Callable[[str], str | None] = lambda _: None
+    states: Mapping[str, str | None],
+    *,
+    has_work: bool,
+    leaves_images: bool = False,
+    error_of: Callable[[str], str | None] = lambda _: None,
 ) -> None:
-    """Let a run pass that has published, or that had nothing to do.
+    """Let a run pass that has published, that leaves it to a later one, or that had nothing to do.
 
     Airflow judges a run by its last tasks alone. Marked as failed, a run gets its pending tasks skipped, ends with a good
     teardown, and would be shown as a success.
@@ -70,6 +74,7 @@ def check_conclusion(
     Args:
         states: of the run's tasks, by task_id.
         has_work: whether find_new_images has found something to do.
+        leaves_images: whether publish has said that it leaves publishing to a later run.
         error_of: returns the first line of a failed task's error, if it is known.
 
     Raises:
@@ -80,5 +85,5 @@ def check_conclusion(
         errors = [f"{task_id}: {error_of(task_id) or 'its log says why'}" for task_id in failed]
         raise AirflowFailException(f"the run has failed in {'; in '.join(errors)}")
     nothing_to_do = states.get("find_new_images") == "success" and not has_work
-    if states.get("publish") != "success" and not nothing_to_do:
+    if states.get("publish") != "success" and not (nothing_to_do or leaves_images):
         raise AirflowFailException("the run has published nothing: it was marked by hand, or a task of it was skipped")

@@ -31,6 +31,7 @@ QUEUE_URL = os.environ.get("FRUITS_QUEUE_URL") or None
 DEFAULT_APPROVAL_ABOVE_USD = (
     float(os.environ["FRUITS_APPROVAL_ABOVE_USD"]) if os.environ.get("FRUITS_APPROVAL_ABOVE_USD") else None
 )
+DEFAULT_MAX_IMAGES_PER_RUN = int(os.environ.get("FRUITS_MAX_IMAGES_PER_RUN") or 0) or None
 HTTPS_PROXY = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")  # boto3 finds it itself, Arrow does not
 
 # ------------------------------------------------------------------ limits

@@ -20,7 +20,9 @@ from fruit_features.workspace import Workspace, workspace
 
 log = logging.getLogger(__name__)
 
-NEW_IMAGES = "SELECT listed.* FROM listed ANTI JOIN known USING (path, etag) ORDER BY path"
+NEW_IMAGES = "CREATE VIEW new_images AS SELECT listed.* FROM listed ANTI JOIN known USING (path, etag)"
+# The oldest: an image that waits is never overtaken for ever by others whose names come first.
+OLDEST = "SELECT * FROM (FROM new_images ORDER BY last_modified, path LIMIT {}) ORDER BY path"
 
 
 def find_new(hook: S3Hook, run: Run) -> Plan:
@@ -38,8 +40,9 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
         _check_space(run, latest, model_id)
         collect_known(hook, run, work, model_id)
         count, new, fingerprint = _count_and_write(hook, run, work, model_id)
+        left = work.row("SELECT count(*) FROM new_images")[0] - new if run.settings.max_images_per_run else 0
 
-    log.info("%d images under %s/, %d of them new", count, run.layout.images, new)
+    log.info("%d images under %s/, %d of them new%s", count, run.layout.images, new + left, _share(new, left))
     needs_cluster = bool(new) or latest.get("fingerprint") != fingerprint
     if run.settings.dry_run:
         log.info("dry run: %s; nothing is written", _outlook(run, count, new, needs_cluster))
@@ -48,6 +51,8 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
         listed=listed,
         images=count,
         new=new,
+        left=left,
+        unfinished=bool(left) and latest.get("model_id", model_id) != model_id,
         model_id=model_id,
         model_exported=not run.settings.dry_run and model.point_to(hook, run, model_id),
         pca_model=None if run.settings.refit else latest.get("pca_model"),
@@ -57,7 +62,7 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
 
 
 def collect_known(hook: S3Hook, run: Run, work: Workspace, model_id: str | None) -> None:
-    """Make the table `known` of a workspace: path and ETag of the images that the run need not extract.
+    """Make the tables `known` of a workspace, path and ETag of the images that need not be extracted, and `new_images`.
 
     What this very run wrote before it was cleared or retried does not count: it will be overwritten.
     """
@@ -66,6 +71,7 @@ def collect_known(hook: S3Hook, run: Run, work: Workspace, model_id: str | None)
     counts = "false" if run.settings.full_refresh else "true"
     rejects_count = "false" if run.settings.retry_rejects else counts
     work.run(f"CREATE VIEW known AS FROM extracted WHERE {counts} UNION ALL FROM rejected WHERE {rejects_count}")
+    work.run(NEW_IMAGES)
 
 
 def _count_and_write(hook: S3Hook, run: Run, work: Workspace, model_id: str | None) -> tuple[int, int, str]:
@@ -90,8 +96,15 @@ def _count_and_write(hook: S3Hook, run: Run, work: Workspace, model_id: str | No
         return rows
 
     count = write("inventory", "SELECT * FROM listed ORDER BY path", run.layout.inventory, fingerprint.add)
-    new = write("manifest", NEW_IMAGES, run.layout.manifest, lambda _: None)
+    most = run.settings.max_images_per_run
+    taken = OLDEST.format(most) if most else "FROM new_images ORDER BY path"
+    new = write("manifest", taken, run.layout.manifest, lambda _: None)
     return count, new, fingerprint.hexdigest()
+
+
+def _share(new: int, left: int) -> str:
+    """Say which of the new images the run takes."""
+    return f": this run takes the {new} oldest and leaves {left} for later ones (max_images_per_run)" if left else ""
 
 
 def _outlook(run: Run, count: int, new: int, needs_cluster: bool) -> str:  # noqa: FBT001 - as the plan says

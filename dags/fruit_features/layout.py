@@ -104,9 +104,14 @@ class RunLayout:
         return f"{self.images.key}/" if self.images.key else ""
 
     @property
+    def extraction_markers(self) -> list[Location]:
+        """Return the objects that say that this run's extraction is finished."""
+        return [folder / "_SUCCESS" for folder in (self.run_features, self.run_rejects)]
+
+    @property
     def success_markers(self) -> list[Location]:
         """Return the objects that say that this run's datasets are finished."""
-        return [folder / "_SUCCESS" for folder in (self.run_features, self.run_rejects, self.run_results / "pca")]
+        return [*self.extraction_markers, self.run_results / "pca" / "_SUCCESS"]
 
     @property
     def output_prefix(self) -> str:

@@ -16,6 +16,7 @@ from fruit_features.workspace import Workspace, workspace
 SAMPLED_FILES = 16  # of at most 2,000 rows, 10 MB each
 FILES_AT_ONCE = 32  # of which only the images' keys are read
 READ_AHEAD: dict[str, int] = {"batch_readahead": 1, "fragment_readahead": 1}  # Arrow reads 16 and 4 ahead: 400 MB here
+NOT_PROCESSED = "not processed"  # of reduce_dimensions: no run has seen the image
 NETWORK = [*datasets.KEY, "model_id"]
 
 PATHS = pa.schema([("path", pa.string())])
@@ -77,17 +78,23 @@ def check_outputs(hook: S3Hook, run: Run, plan: Plan) -> dict[str, Any]:
         OutputError: naming the invariant that does not hold, and an image or a file where it does not.
     """
     outputs = Outputs(hook, run)
-    model_id, report = outputs.model_id(), outputs.report()
+    model_id = outputs.model_id()
+    if plan.unfinished:
+        with workspace() as work:
+            rejects = check_run_outputs(outputs, model_id, work)
+        return progress(run, plan, rejects) | {"model_id": model_id}
+    report = outputs.report()
     with workspace() as work:
         check_run_outputs(outputs, model_id, work)
         fingerprint = collect_inventory(outputs, model_id, work)
         rows = check_results(outputs, plan, model_id, report, work)
-    checks.check_reject_share(plan.images, rows, run.settings.max_reject_share, run.layout.rejects.uri)
-    return summary(run, plan, report, rows) | {"model_id": model_id, "fingerprint": fingerprint}
+    checks.check_reject_share(plan.images - plan.left, rows, run.settings.max_reject_share, run.layout.rejects.uri)
+    # What shows some images only is not what a run that finds nothing new would make.
+    return summary(run, plan, report, rows) | {"model_id": model_id, "fingerprint": None if plan.left else fingerprint}
 
 
-def check_run_outputs(outputs: Outputs, model_id: str, work: Workspace) -> None:
-    """Check what this run has extracted against its manifest: each image once, each of the run's network.
+def check_run_outputs(outputs: Outputs, model_id: str, work: Workspace) -> int:
+    """Check what this run has extracted against its manifest: each image once, each of the run's network; return its rejects.
 
     That every row's numbers are finite, `reduce_dimensions` proves where the rows are, and fails otherwise. A few files confirm
     it here: a million images have 5 GB of features, and an Airflow worker must not read them all.
@@ -105,6 +112,7 @@ def check_run_outputs(outputs: Outputs, model_id: str, work: Workspace) -> None:
     sampled = datasets.open_parts(outputs.files, sorted(sample), datasets.FEATURES)
     for batch in sampled.to_batches(["path", "model_id", "features"], batch_size=2048, **READ_AHEAD):
         checks.check_feature_batch(batch, model_id, layout.run_features.uri)
+    return int(work.row("SELECT count(*) FROM rejects")[0])
 
 
 def collect_inventory(outputs: Outputs, model_id: str, work: Workspace) -> str:
@@ -136,16 +144,24 @@ def check_results(outputs: Outputs, plan: Plan, model_id: str, report: dict[str,
     return rows.rows
 
 
+def progress(run: Run, plan: Plan, rejects: int) -> dict[str, Any]:
+    """Return the figures of a run that has extracted some of the images, for a later one to publish."""
+    counts = {"images": plan.images, "left": plan.left, "extracted": plan.new - rejects, "rejects": rejects}
+    return {"run": run.name, "listed": plan.listed, **counts}
+
+
 def summary(run: Run, plan: Plan, report: dict[str, Any], rows: int) -> dict[str, Any]:
     """Return the run's figures, and where its results are."""
     results = run.layout.run_results
+    reasons = {reason: count for reason, count in report["rejects_by_reason"].items() if reason != NOT_PROCESSED}
     return {
         "run": run.name,
         "listed": plan.listed,
         "images": plan.images,
         "features": rows,
-        "rejects": plan.images - rows,
-        "rejects_by_reason": report["rejects_by_reason"],
+        "rejects": plan.images - plan.left - rows,
+        "left": plan.left,
+        "rejects_by_reason": reasons if plan.left else report["rejects_by_reason"],
         "components": report["components"],
         "explained_variance": report["explained_variance"],
         "pca": (results / "pca").uri,

@@ -99,3 +99,15 @@ def publish(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
     objects.put_json(hook, run.layout.published, document)
     history.extend_ledger(hook, run.layout)
     hook.log.info("published %s", run.layout.latest)
+
+
+def leave_for_later(hook: S3Hook, run: Run, results: dict[str, Any]) -> str:
+    """Publish nothing of a run that has extracted some images by a new network; return what is to be said.
+
+    Its features are in S3, where the next run finds them: nothing else needs to be kept.
+    """
+    history.extend_ledger(hook, run.layout)
+    return (
+        f"{results['extracted']} images extracted by {results['model_id']}, {results['left']} of {results['images']} left: "
+        f"{run.layout.latest} stays as it is until a run leaves none. Trigger the DAG again, or wait for its schedule"
+    )

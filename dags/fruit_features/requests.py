@@ -16,10 +16,11 @@ def emr_requests(run: Run, plan: Plan, artifacts: dict[str, str]) -> dict[str, A
         plan: what it has to do.
         artifacts: s3:// URI of each deployed file, by name.
     """
+    markers = run.layout.extraction_markers if plan.unfinished else run.layout.success_markers
     return {
         "create_cluster": job_flow_request(run, artifacts),
         **step_requests(run, artifacts, plan),
         "reason_to_keep": reason_to_keep(run),
         "progress_uri": run.layout.progress.uri,
-        "outputs": [marker.uri for marker in run.layout.success_markers],
+        "outputs": [marker.uri for marker in markers],
     }

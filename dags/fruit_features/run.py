@@ -44,6 +44,9 @@ class Plan(BaseModel):
         listed: when listing the images began, by S3's clock (ISO 8601, UTC).
         images: how many images there are.
         new: how many of them this run must extract.
+        left: how many new images are left for later runs.
+        unfinished: whether the run only extracts: it has another network than the published results, and images are left, so
+            that its results would replace those of all images by some.
         model_id: of the run's network; None before Keras's own weights were ever exported.
         model_exported: whether that network is in S3 already.
         pca_model: URI of the fitted PCA to keep; None to fit anew.
@@ -57,6 +60,8 @@ class Plan(BaseModel):
     listed: str = ""
     images: int
     new: int
+    left: int = 0
+    unfinished: bool = False
     model_id: str | None
     model_exported: bool
     pca_model: str | None

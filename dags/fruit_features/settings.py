@@ -8,10 +8,10 @@ becomes a field again, checked by the same declaration.
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from airflow.sdk.exceptions import AirflowFailException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fruit_features.cluster_settings import ClusterSettings
 from fruit_features.config import (
@@ -21,6 +21,7 @@ from fruit_features.config import (
     DEFAULT_IMAGES_BUCKET,
     DEFAULT_IMAGES_PREFIX,
     DEFAULT_INCLUDE,
+    DEFAULT_MAX_IMAGES_PER_RUN,
     DEFAULT_WEIGHTS,
 )
 from fruit_features.form import BOUNDS, to_param, to_schemas
@@ -114,6 +115,13 @@ class WorkSettings(BaseModel):
         title="Try rejects again",
         description="On: images that earlier runs have rejected, for whatever reason, count as new.",
     )
+    max_images_per_run: int | None = Field(
+        DEFAULT_MAX_IMAGES_PER_RUN,
+        ge=1,
+        title="Most new images of a run",
+        description="The oldest are taken, the others left for the next runs; none: all. Results of another network than the "
+        "published one's are published when none are left.",
+    )
     approval_above_usd: float | None = Field(
         DEFAULT_APPROVAL_ABOVE_USD,
         ge=0,
@@ -136,6 +144,15 @@ class WorkSettings(BaseModel):
                     f"{pattern!r} can match nothing: a pattern begins with what follows images_prefix, e.g. Apple*/*.jpg"
                 )
         return patterns
+
+    @model_validator(mode="after")
+    def _slices_end(self) -> Self:
+        for name in ("full_refresh", "retry_rejects"):
+            if self.max_images_per_run is not None and getattr(self, name):
+                raise ValueError(
+                    f"{name} is set with max_images_per_run: each run would take the same images again; leave one of them out"
+                )
+        return self
 
 
 class RunSettings(ClusterSettings, WorkSettings):

@@ -70,8 +70,10 @@ def extract_features_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "S
     )
 
 
-def reduce_dimensions_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "StepConfigTypeDef":
-    """Return the step that makes this run's results of the features of every image in the inventory."""
+def reduce_dimensions_step(run: Run, artifacts: dict[str, str], plan: Plan) -> "StepConfigTypeDef | None":
+    """Return the step that makes this run's results of the features of every image in the inventory; None if many have none."""
+    if plan.unfinished:
+        return None
     layout = run.layout
     return spark_step(
         run,

@@ -22,6 +22,7 @@ SECTIONS = {
         "exclude",
         "full_refresh",
         "retry_rejects",
+        "max_images_per_run",
         "max_reject_share",
     ),
     "Results": ("variance", "refit", "weights", "output_prefix", "dry_run"),

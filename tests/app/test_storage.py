@@ -46,6 +46,9 @@ def test_a_bucket_is_read_as_its_copy_is(bucket: Bucket, endpoint: str, prefix: 
     assert image == copied.read_image(found.paths[0], found.root)
     with pytest.raises(FileNotFoundError):
         on_s3.read_image("s3://fruits/images/Lemon/gone.png", found.root)
+    s3.create_dir("photos")  # images may lie in another bucket than the results
+    fs.copy_files(str(bucket.folder / "images"), "photos", destination_filesystem=s3)
+    assert on_s3.read_image(found.paths[0].replace(f"s3://{bucket.name}/images/", "s3://photos/"), found.root) == image
 
 
 def test_an_endpoint_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(
     request = {**job_flow_request(make_run(), ARTIFACTS), "BootstrapActions": []}
     cluster_id = emr.conn.run_job_flow(**request)["JobFlowId"]
     plan = {"images": 2000, "new": 1000}
-    pulled = {"create_cluster": cluster_id, "find_new_images": plan}
+    pulled = {"create_cluster": cluster_id, "find_new_images": plan, "publish": None}
     ti = MagicMock(name="task instance")
     ti.xcom_pull = lambda task_ids, **_: pulled[task_ids]
     ti.get_task_states.return_value = {RUN_ID: PUBLISHED}
