@@ -18,13 +18,16 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
-from fruit_features import datasets, listing
+from fruit_features import datasets, listing, s3_inventory
+from fruit_features.layout import Location
 from fruit_features.listing import Listed
 from fruit_features.run import Run
+from fruit_features.s3_inventory import Report
 from fruit_features.workspace import Collector, Workspace
 
 log = logging.getLogger(__name__)
 
+REPORTS_AT_ONCE = 2  # files of an inventory: each is up to 200 MB, of which row groups are held
 SOME = "SELECT min(path), max(path), min_by(path, etag) FROM listed"
 
 
@@ -112,24 +115,48 @@ def inventory_table(images: Sequence[tuple[Any, ...]]) -> pa.Table:
     return pa.table(arrays, datasets.INVENTORY.names).cast(datasets.INVENTORY)
 
 
-def collect_images(hook: S3Hook, run: Run, work: Workspace) -> None:
+def collect_images(hook: S3Hook, run: Run, work: Workspace) -> str | None:
     """List the images, several requests at a time, into the table `listed` of a workspace.
+
+    Returns:
+        The time (ISO 8601, UTC) of the inventory that was read in place of a listing, if one was.
 
     Raises:
         AirflowFailException: naming the bucket that is missing or closed, or as `Images.check`.
     """
-    client, bucket, keys = hook.get_conn(), run.layout.images.bucket, run.layout.image_keys
+    source = run.settings.inventory_source
+    report = s3_inventory.find_report(hook, source, run.layout.images.bucket) if source else None
     with work.collect("listed", datasets.INVENTORY) as collector:
         images = Images(run, collector)
-
-        def collect(between: tuple[str, str | None]) -> None:
-            for page in listing.pages(client, bucket, keys.prefix, *between):
-                images.add(page)
-
-        with _explained(run, bucket), listing.own_parser(client), ThreadPoolExecutor(listing.AT_ONCE) as pool:
-            for _ in pool.map(collect, listing.ranges(client, bucket, keys.prefix, keys.skip)):
-                pass
+        if report:
+            log.info("inventory %s of %s, in place of a listing", report.manifest, report.created)
+            _take_report(hook, report, images)
+        else:
+            _take_listing(hook, run, images)
     images.check()
+    return report.created if report else None
+
+
+def _take_listing(hook: S3Hook, run: Run, images: Images) -> None:
+    client, bucket, keys = hook.get_conn(), run.layout.images.bucket, run.layout.image_keys
+
+    def take(between: tuple[str, str | None]) -> None:
+        for page in listing.pages(client, bucket, keys.prefix, *between):
+            images.add(page)
+
+    with _explained(run, bucket), listing.own_parser(client), ThreadPoolExecutor(listing.AT_ONCE) as pool:
+        for _ in pool.map(take, listing.ranges(client, bucket, keys.prefix, keys.skip)):
+            pass
+
+
+def _take_report(hook: S3Hook, report: Report, images: Images) -> None:
+    def take(file: Location) -> None:
+        for rows in s3_inventory.read_rows(hook, report, file):
+            images.add(rows)
+
+    with ThreadPoolExecutor(REPORTS_AT_ONCE) as pool:
+        for _ in pool.map(take, report.files):
+            pass
 
 
 @contextmanager

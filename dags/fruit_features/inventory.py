@@ -34,7 +34,8 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
     listed = images.reach_buckets(hook, run)
     latest = publishing.check_unpublished(hook, run)
     with workspace() as work:
-        images.collect_images(hook, run, work)
+        listed = images.collect_images(hook, run, work) or listed
+        _check_age(run, latest, listed)
         images.check_reading(hook, run, work)
         model_id = model.model_id(hook, run)
         _check_space(run, latest, model_id)
@@ -114,6 +115,15 @@ def _outlook(run: Run, count: int, new: int, needs_cluster: bool) -> str:  # noq
     settings = run.settings
     nodes = f"1 {settings.primary_instance_type} and {settings.core_instance_count} {settings.core_instance_type}"
     return f"a run would create a cluster of {nodes}, extract {new} images and reduce the features of {count}"
+
+
+def _check_age(run: Run, latest: dict[str, Any], listed: str) -> None:
+    """Refuse an inventory that is older than the published results, which could not be published in their place."""
+    if run.settings.inventory_source and latest.get("listed", "") > listed:
+        raise AirflowFailException(
+            f"inventory_source {run.settings.inventory_source} is of {listed}, the published results are of {latest['listed']}: wait "
+            "for the next report, or leave inventory_source out"
+        )
 
 
 def _check_space(run: Run, latest: dict[str, Any], model_id: str | None) -> None:

@@ -21,6 +21,7 @@ from fruit_features.config import (
     DEFAULT_IMAGES_BUCKET,
     DEFAULT_IMAGES_PREFIX,
     DEFAULT_INCLUDE,
+    DEFAULT_INVENTORY_SOURCE,
     DEFAULT_MAX_IMAGES_PER_RUN,
     DEFAULT_WEIGHTS,
 )
@@ -66,6 +67,13 @@ class WorkSettings(BaseModel):
         DEFAULT_EXCLUDE,
         title="Images: not these",
         description="Patterns likewise, whose objects are left out of these, e.g. logs/*. Such folders are not even listed.",
+    )
+    inventory_source: str | None = Field(
+        DEFAULT_INVENTORY_SOURCE,
+        pattern=r"^s3://[^/]+/.+",
+        title="Images: S3 Inventory",
+        description="manifest.json of an S3 Inventory of the images' bucket, or the folder of its configuration: read in place of a "
+        "listing, for ten million images and more. Images newer than it are found by a later run. None: a listing.",
     )
     output_prefix: str | None = Field(
         None,
