@@ -15,6 +15,8 @@ from local_emr import LocalEmr
 from tests.infra.stack import Stack, deploy
 
 BUCKET = "orchard"
+# As long as AWS's own, and found nowhere else: of Airflow, its session, and the nodes.
+SECRETS = {who: f"{who}0Secret/" * 3 + "+x" for who in ("airflow", "session", "node")}
 
 
 @dataclass
@@ -46,7 +48,13 @@ class Pipeline:
         )
         self.stack: Stack = deploy(cloudformation, iam, BucketName=BUCKET)
         # A key of its own tells Airflow's calls from those of the nodes, which sign as "local".
-        self.airflow = LocalAirflow(home, {**aws.environment(), **self.stack.dot_env, "AWS_ACCESS_KEY_ID": "airflow"})
+        keys = {
+            "AWS_ACCESS_KEY_ID": "airflow",
+            "AWS_SECRET_ACCESS_KEY": SECRETS["airflow"],
+            "AWS_SESSION_TOKEN": SECRETS["session"],
+        }
+        self.airflow = LocalAirflow(home, {**aws.environment(), **self.stack.dot_env, **keys})
+        self.logs: list[str] = []
         self.real = real
         self.s3.upload_file(str(weights), BUCKET, f"weights/{weights.name}")
         self.weights = f"s3://{BUCKET}/weights/{weights.name}"
@@ -60,6 +68,7 @@ class Pipeline:
     def run(self, **params: Any) -> Run:
         with self.airflow.test_dag("fruit_features", {"weights": self.weights, **params}) as test:
             log = list(test)
+        self.logs += log
         return Run(test.exit_code, log)
 
     def clusters(self) -> list[str]:

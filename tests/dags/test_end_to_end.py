@@ -5,6 +5,7 @@ ImageNet weights where the environment names them, else drawn fruit and random w
 the tests of the numbers are skipped.
 """
 
+import gzip
 import os
 import re
 import shutil
@@ -15,8 +16,10 @@ import pytest
 
 from demo.images import write_bad_images, write_images
 from local_emr import LocalEmr
+from local_emr.emr import node, spark_conf
 from policies import allows, grants, used_grants
-from tests.dags.pipeline import BUCKET, Pipeline, Run
+from tests.dags.pipeline import BUCKET, SECRETS, Pipeline, Run
+from tests.dev.test_supply_chain import CREDENTIALS
 from tests.infra.stack import justified, label, recorded_calls
 
 VARIETIES = ("Apple Pink Lady", "Cherry Wax Yellow")
@@ -40,7 +43,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterato
     else:
         write_images(photographs, 12)
     calls = tmp_path_factory.mktemp("calls") / "calls.jsonl"
-    with LocalEmr(port=0, access_log=calls) as aws:
+    with pytest.MonkeyPatch.context() as patch, LocalEmr(port=0, access_log=calls) as aws:
+        for module in (node, spark_conf):
+            patch.setattr(module, "SECRET_KEY", SECRETS["node"])
         yield Pipeline(aws, calls, tmp_path_factory.mktemp("airflow"), photographs, weights, real=real)
 
 
@@ -193,3 +198,18 @@ def test_the_policies_of_the_template_allow_what_was_done_and_nothing_else(
     assert [str(call) for call in calls if not allows([policy], call)] == [], "allow it in infra/template.yaml"
     unused = {label(grant) for grant in set(grants(policy)) - used_grants(policy, calls)}
     assert unused <= set(justified()[who]), "take it out of infra/template.yaml, or justify it in infra/justified.yaml"
+
+
+def test_no_log_and_no_record_of_the_runs_above_has_credentials(pipeline: Pipeline, first: Run) -> None:
+    """Of Airflow: its output, its logs, its database with XComs and rendered requests. Of the nodes: all in the bucket."""
+    texts = {"the output of airflow": "\n".join(pipeline.logs).encode()}
+    texts |= {str(file): file.read_bytes() for file in pipeline.airflow.home.rglob("*") if file.is_file()}
+    for key in [key for prefix in ("logs/", "runs/", "results/", "artifacts/") for key in pipeline.keys(prefix)]:
+        content = pipeline.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        texts[key] = gzip.decompress(content) if key.endswith(".gz") else content
+
+    assert any(name.endswith("stdout.gz") for name in texts), "the logs of the steps"
+    assert any(name.endswith("airflow.db") for name in texts)
+    found = {(name, who) for name, text in texts.items() for who, one in SECRETS.items() if one.encode() in text}
+    assert found == set()
+    assert [name for name, text in texts.items() if CREDENTIALS.search(text)] == []
