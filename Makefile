@@ -52,7 +52,7 @@ endif
 compose-env: ## .env for docker compose: fresh secrets, and the local endpoint or your own AWS account (BUCKET=your-bucket)
 	@docker/settings "$(BUCKET)"
 
-test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1)
+test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1, of the jobs alone: YARN=jobs)
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
 
 FAULTS = FRUITS_TEST_FAULTS=1 FRUITS_TEST_LIVE=1 JAVA_HOME="$(CURDIR)/$(VENV)/java"

@@ -18,6 +18,9 @@ GROUPS = [
     {"InstanceRole": "CORE", "InstanceType": "m5.2xlarge", "InstanceCount": 2},
 ]
 
+# What a busy machine may take: a condition that never comes true fails all the same.
+PATIENCE = 60
+
 
 def client(aws: LocalEmr, service: str, region: str = REGION, **config: Any) -> Any:
     """A client that tries once."""
@@ -57,7 +60,7 @@ def error(raised: pytest.ExceptionInfo[ClientError]) -> tuple[str, str]:
     return answer["Code"], answer["Message"]
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """What the condition gives once it is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -83,7 +86,7 @@ class Emr:
     def state(self, cluster: str) -> str:
         return self.status(cluster)["State"]
 
-    def until(self, cluster: str, *states: str, seconds: float = 20) -> dict[str, Any]:
+    def until(self, cluster: str, *states: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The cluster's status once it is in one of the states."""
         wait_for(lambda: self.state(cluster) in states, seconds)
         return self.status(cluster)
@@ -94,7 +97,7 @@ class Emr:
     def step_status(self, cluster: str, step_id: str) -> dict[str, Any]:
         return self.client.describe_step(ClusterId=cluster, StepId=step_id)["Step"]["Status"]
 
-    def step_until(self, cluster: str, step_id: str, *states: str, seconds: float = 20) -> dict[str, Any]:
+    def step_until(self, cluster: str, step_id: str, *states: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The step's status once it is in one of the states."""
         wait_for(lambda: self.step_status(cluster, step_id)["State"] in states, seconds)
         return self.step_status(cluster, step_id)
@@ -102,7 +105,7 @@ class Emr:
     def states(self, cluster: str, steps: list[str]) -> list[str]:
         return [self.step_status(cluster, step_id)["State"] for step_id in steps]
 
-    def ended(self, cluster: str, steps: list[str], seconds: float = 20) -> list[str]:
+    def ended(self, cluster: str, steps: list[str], seconds: float = PATIENCE) -> list[str]:
         """The steps' states once all are final."""
         final = {"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"}
         wait_for(lambda: set(self.states(cluster, steps)) <= final, seconds)

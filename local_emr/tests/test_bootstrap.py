@@ -163,7 +163,7 @@ def test_termination_ends_a_script_that_hangs(cluster_api: Emr, s3: Any) -> None
     cluster_api.until(cluster, "BOOTSTRAPPING")
     time.sleep(0.5)
     cluster_api.client.terminate_job_flows(JobFlowIds=[cluster])
-    status = cluster_api.until(cluster, "TERMINATED", "TERMINATED_WITH_ERRORS", seconds=5)
+    status = cluster_api.until(cluster, "TERMINATED", "TERMINATED_WITH_ERRORS", seconds=60)
     assert (status["State"], status["StateChangeReason"]["Code"]) == ("TERMINATED", "USER_REQUEST")
 
 

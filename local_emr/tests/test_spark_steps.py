@@ -123,7 +123,7 @@ def test_spark_reads_and_writes_the_same_s3(spark: Spark, cluster_api: Emr, s3: 
         spark_step("good", "s3://data/code/job.py", "s3://data/in put", "s3://data/out"),
         spark_step("bad", "s3a://data/code/job.py", "s3://data/in2", "s3a://data/out2", "no fruit"),
     )
-    assert cluster_api.ended(cluster, steps, seconds=180) == ["COMPLETED", "FAILED"]
+    assert cluster_api.ended(cluster, steps, seconds=400) == ["COMPLETED", "FAILED"]
 
     good = log(s3, cluster, f"steps/{steps[0]}/stdout").splitlines()
     assert "master local[*,4]" in good
@@ -152,7 +152,7 @@ def test_a_worker_dies_and_spark_tries_its_task_again(
 ) -> None:
     local_emr.faults.add(fault="worker-kill", step="slow", times=1)
     (step_id,) = cluster_api.add(cluster, spark_step("slow", "s3://data/code/slow.py"))
-    assert cluster_api.ended(cluster, [step_id], seconds=80) == ["COMPLETED"]
+    assert cluster_api.ended(cluster, [step_id], seconds=400) == ["COMPLETED"]
     assert local_emr.faults.list()[0]["hits"] == 1
     assert "Lost task 0.0 in stage" in log(s3, cluster, f"steps/{step_id}/stderr")
     assert "rows 10" in log(s3, cluster, f"steps/{step_id}/stdout").splitlines()
@@ -164,11 +164,11 @@ def test_a_cluster_is_idle_once_its_application_has_ended(
 ) -> None:
     (step_id,) = cluster_api.add(cluster, spark_step("idle", "s3://data/code/idle.py"))
     route = f"{local_emr.endpoint_url}/_local_emr/clusters/{cluster}/steps/{step_id}/stdout"
-    wait_for(lambda: "up" in requests.get(route, timeout=5).text, 60)
+    wait_for(lambda: "up" in requests.get(route, timeout=5).text, 300)
     policy = {"IdleTimeout": 100}  # 1 s here
     cluster_api.client.put_auto_termination_policy(ClusterId=cluster, AutoTerminationPolicy=policy)
 
-    status = cluster_api.until(cluster, "TERMINATED", seconds=60)
+    status = cluster_api.until(cluster, "TERMINATED", seconds=300)
 
     assert "auto-termination policy" in status["StateChangeReason"]["Message"]
     assert cluster_api.states(cluster, [step_id]) == ["CANCELLED"]
