@@ -27,7 +27,7 @@ def render(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"thousands": _thousands, "percent": _percent, "bytes": _bytes}
+    environment.filters |= {"thousands": _thousands, "percent": _percent, "bytes": _bytes, "usd": _usd}
     by_label = report["nearest_neighbors"]["by_label"]
     qualities = sorted(by_label.items(), key=lambda item: (item[1][0] / item[1][1], item[0]))
     labels = sorted(report["labels"].items(), key=lambda item: (-sum(item[1].values()), item[0]))
@@ -98,6 +98,10 @@ def _thousands(number: int) -> str:
 
 def _percent(share: float, digits: int = 1) -> str:
     return f"{share:.{digits}%}"
+
+
+def _usd(amount: float) -> str:
+    return f"about ${amount:.2f}" if amount >= 0.01 else "less than $0.01"
 
 
 def _bytes(size: float) -> str:

@@ -160,6 +160,8 @@ def test_the_page_compares_with_the_previous_run(few: Reduction) -> None:
     assert "Compared with earlier. The mean image has moved by 0.500 standard deviations" in text
     assert "New: Apple &lt;3&gt; &amp; Açaí." in text
     assert "90 images in 30 s, about $0.01 of the cluster" in text
+    cheap = compared | {"extraction": compared["extraction"] | {"cost_usd": 0.004}}
+    assert "90 images in 30 s, less than $0.01 of the cluster" in re.sub(r"\s+", " ", few.page(**cheap))
 
 
 def test_the_report_does_without_what_is_not_there(few: Reduction, tmp_path: Path) -> None:
