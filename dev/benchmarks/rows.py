@@ -26,6 +26,9 @@ ROWS: dict[str, Row] = {
     )
 }
 
+# Left out unless asked for: ten million images take twenty minutes.
+ON_REQUEST = {"inventory"}
+
 BOUNDS: Bounds = {
     **marginal.BOUNDS,
     **fixed.BOUNDS,
