@@ -61,7 +61,7 @@ def run_extraction(
         )
         extraction = worker.Extraction(uuid.uuid4().hex, broadcast, outputs.features, accumulators)
         started = time.monotonic()
-        if grouped := tasks(todo):
+        if grouped := tasks(todo, slots(context)):
             context.parallelize(grouped, len(grouped)).foreach(extraction.run)
         seconds = time.monotonic() - started
     rejects = outputs.rejected(chunks, model_id)
@@ -69,3 +69,10 @@ def run_extraction(
     warming.join()
     broadcast.destroy()
     return rejects
+
+
+def slots(context: SparkContext) -> int:
+    """Return how many tasks can be at work at once, with the executors that were asked for and have not registered yet."""
+    conf = context.getConf()
+    executors = int(conf.get("spark.dynamicAllocation.minExecutors", "0"))
+    return max(context.defaultParallelism, executors * int(conf.get("spark.executor.cores", "1")))
