@@ -33,7 +33,7 @@ def aws(timing: Timing, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEmr]:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Botocore waits as often as ever, but not as long."""
-    monkeypatch.setattr(standard.ExponentialBackoff, "_MAX_BACKOFF", 0.05)
+    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.05)
     monkeypatch.setattr(bucket.TokenBucket.__init__, "__defaults__", (50,))  # calls a second, at least
 
 
