@@ -18,7 +18,7 @@ so (`docs/schedule.md`).
 | `terminate_cluster` | as soon as the last step has ended, and whatever happened before it; skipped by the param `interactive` |
 | `wait_for_outputs`, `check_outputs` | prove that no image is lost or counted twice, and that the numbers are right |
 | `publish` | moves `results/latest.json` to this run |
-| `conclude_run` | says what the run's clusters have cost; fails unless the run has published or had nothing to do |
+| `conclude_run` | says in the run's note what it has done and cost; fails unless it has published or had nothing to do |
 
 **When it fails**: the failed task's log ends with the reason, and with the last lines of the step's own log. The cluster is
 gone, `results/latest.json` still names the previous run. Fix the cause, then clear the failed task, which gets a new cluster,
@@ -51,6 +51,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from approval import OptionalApprovalOperator
 from emr_hook import IdempotentEmrHook
+from emr_links import ReportLink
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
 from emr_step_operator import EmrStepOperator
@@ -71,6 +72,8 @@ def find_new_images(params: dict[str, Any], run_id: str, ti: Any) -> dict[str, A
     preflight.check_writing(hook, run)
     plan = inventory.find_new(hook, run)
     if not plan.needs_cluster:
+        hook.log.info(said := inventory.why_nothing(run, plan))
+        ti.xcom_push(key=conclusion.NOTE, value=said)
         return None
     preflight.check_account(hook, run)
     hook.log.info(budget.check_budget(run, plan))
@@ -123,12 +126,13 @@ def publish(
 
 @task(on_failure_callback=notifications.on_failure())
 def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
-    """Say what the run's clusters have cost; fail unless the run has published or had nothing to do."""
+    """Say in the run's note what it has done and cost; fail unless it has published or had nothing to do."""
     plan = ti.xcom_pull(task_ids="find_new_images")
     if cluster_id := ti.xcom_pull(task_ids="create_cluster"):
         run = Run.from_params(params, run_id)
         conclusion.push_figures(IdempotentEmrHook(region_name=run.settings.region), run, cluster_id, ti, plan["new"])
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
+    conclusion.push_note(states, ti)
     conclusion.check_conclusion(
         states,
         has_work=bool(plan),
@@ -167,16 +171,17 @@ def fruit_features() -> None:
     terminate_cluster = EmrTerminateClusterOperator(
         task_id="terminate_cluster", reason_to_keep=kept, **config.TERMINATION, **created
     )
+    on_cluster = {"log_uri": asked["log_uri"], **cluster}
     with terminate_cluster.as_teardown(setups=create_cluster, on_failure_fail_dagrun=True):
-        export_model = EmrStepOperator(task_id="export_model", step=asked["export_model"], **cluster)
+        export_model = EmrStepOperator(task_id="export_model", step=asked["export_model"], **on_cluster)
         extract_features = EmrStepOperator(
             task_id="extract_features",
             step=asked["extract_features"],
             progress_uri=asked["progress_uri"],
             trigger_rule=TriggerRule.NONE_FAILED,  # export_model is skipped where its model is there
-            **cluster,
+            **on_cluster,
         )
-        reduce_dimensions = EmrStepOperator(task_id="reduce_dimensions", step=asked["reduce_dimensions"], **cluster)
+        reduce_dimensions = EmrStepOperator(task_id="reduce_dimensions", step=asked["reduce_dimensions"], **on_cluster)
     work = [wait_for_cluster, export_model, extract_features, reduce_dimensions]
     chain(*work)
     chain(work, terminate_cluster)  # each of them, so that a task that is cleared alone keeps its new cluster
@@ -190,8 +195,8 @@ def fruit_features() -> None:
             timeout=config.OUTPUTS_TIMEOUT,
             trigger_rule=TriggerRule.NONE_FAILED,  # reduce_dimensions is skipped where images are left for later
         )
-        results = check_outputs(plan)
-        published = publish(results, plan)
+        published = publish(results := check_outputs(plan), plan)
+        published.operator.operator_extra_links = (ReportLink(),)  # type: ignore[attr-defined]
         chain(reduce_dimensions, wait_for_outputs, results, published)
 
     # A teardown too, as marking a run as failed skips all else.

@@ -61,6 +61,8 @@ def server_settings(host: str, port: int, weights: str) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         # A worker each, from the start. The DAG's longest tasks are deferred, so that few run at once.
         "AIRFLOW__CORE__PARALLELISM": "4",
+        # A laptop that runs Spark beside it answers late; a start that is given up after 5 s blocks its task for minutes.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "FRUITS_BUCKET": BUCKET,
         "FRUITS_WEIGHTS": weights,
     }
@@ -75,6 +77,12 @@ def notify_settings(url: str, deadline_hours: float) -> dict[str, str]:
     }
 
 
+def link_settings(endpoint_url: str) -> dict[str, str]:
+    """Return where the links of Airflow's tasks lead: to the endpoint's own pages."""
+    cluster = f"{endpoint_url}/_local_emr/clusters/{{cluster}}"
+    return {"FRUITS_CLUSTER_LINK": cluster, "FRUITS_STEP_LOG_LINK": f"{cluster}/steps/{{step}}"}
+
+
 def event_settings(endpoint_url: str) -> dict[str, str]:
     """Return what makes new images start a run; the sweep is set to a day that hardly ever comes: it would only surprise here."""
     return {"FRUITS_QUEUE_URL": queue_of_new_images(endpoint_url), "FRUITS_SCHEDULE": "0 0 29 2 *"}
@@ -85,8 +93,9 @@ def guide(aws: Mapping[str, str], server: AirflowServer, home: Path, log: Path) 
     credentials = " ".join(f"{name}={aws[name]}" for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID") if name in aws)
     return f"""
 Airflow       {server.url}/dags/{DAG_ID}: press Trigger
-local AWS     {aws["AWS_ENDPOINT_URL"]}, kept in {os.path.relpath(home)} until `make clean`
-more images   {credentials} AWS_SECRET_ACCESS_KEY=local aws s3 cp kiwi.jpg s3://{BUCKET}/images/Kiwi/
+local AWS     {aws["AWS_ENDPOINT_URL"]}/_local_emr/, kept in {os.path.relpath(home)} until `make clean`
+more images   drop a folder of them on {aws["AWS_ENDPOINT_URL"]}/_local_emr/s3/{BUCKET}/images/, or
+              {credentials} AWS_SECRET_ACCESS_KEY=local aws s3 cp kiwi.jpg s3://{BUCKET}/images/Kiwi/
 Airflow's log {os.path.relpath(log)}
 Ctrl+C        stops all of it"""
 
@@ -108,6 +117,7 @@ def serve(arguments: argparse.Namespace) -> int:
         airflow.migrate()
         log = home / "ui.log"
         environment = airflow.environment | server_settings(arguments.host, arguments.port, weights)
+        environment |= link_settings(endpoint_url)
         if arguments.events:
             environment |= event_settings(endpoint_url)
         if arguments.notify:

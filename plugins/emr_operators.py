@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from botocore.exceptions import ClientError
 
 from emr_hook import ACTIVE_CLUSTER, ENDED_CLUSTER, IN_PLACE_OF, LOOKBACK, IdempotentEmrHook, hook_of
+from emr_links import ClusterLink
 
 ENDED_TASK = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
@@ -25,6 +26,8 @@ class EmrCreateClusterOperator(EmrCreateJobFlowOperator):
     """
 
     aws_hook_class = IdempotentEmrHook
+    operator_extra_links: Any = (ClusterLink(),)
+    job_flow_id: str | None = None  # for the link
     _killed = False
 
     def __init__(self, **kwargs: Any) -> None:
@@ -52,6 +55,7 @@ class EmrCreateClusterOperator(EmrCreateJobFlowOperator):
         if self._killed:  # Airflow calls on_kill and lets execute go on
             self.on_kill()
             raise AirflowException("killed while the cluster was being created")
+        self.job_flow_id = cluster_id
         return cluster_id
 
     def on_kill(self) -> None:
@@ -93,6 +97,7 @@ class EmrTerminateClusterOperator(EmrTerminateJobFlowOperator):
 
     aws_hook_class = IdempotentEmrHook
     template_fields = (*EmrTerminateJobFlowOperator.template_fields, "reason_to_keep")
+    operator_extra_links: Any = (ClusterLink(),)
 
     def __init__(
         self, *, waiter_delay: float, termination_timeout: timedelta, reason_to_keep: str | None = None, **kwargs: Any

@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from emr_bootstrap_log import BootstrapLog, cause, failed_action
 from emr_hook import IdempotentEmrHook
+from emr_links import ClusterLink
 from emr_replacement import ENDING, RunClusterMixin
 
 READY = ["WAITING", "RUNNING"]
@@ -26,6 +27,7 @@ class EmrClusterReadySensor(RunClusterMixin, EmrJobFlowSensor):
     aws_hook_class = IdempotentEmrHook
     template_fields = (*EmrJobFlowSensor.template_fields, "cluster_request")
     template_fields_renderers: ClassVar = {"cluster_request": "json"}
+    operator_extra_links: Any = (ClusterLink(),)
 
     def __init__(self, *, cluster_request: Any = None, **kwargs: Any) -> None:
         super().__init__(target_states=READY, failed_states=[*ENDING], deferrable=False, mode="reschedule", **kwargs)

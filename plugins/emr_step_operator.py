@@ -10,6 +10,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from emr_hook import IdempotentEmrHook, hook_of
+from emr_links import ClusterLink, StepLogLink
 from emr_replacement import ENDING, RunClusterMixin, end_of, is_lost
 from emr_step_log import end_of_log, failure
 from emr_triggers import EmrStepTrigger
@@ -30,6 +31,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         cluster_request: RunJobFlow's, to replace a cluster that is lost (templated).
         step: a StepConfig whose `Name` is unique to the cluster; an empty one skips the task (templated).
         progress_uri: s3:// URI of the JSON document that the step keeps up to date, if any (templated).
+        log_uri: where the cluster's logs are copied to, for the link to the step's (templated).
         poll_interval: seconds between two looks at the step.
         step_timeout_hours: how long the step may take, counted from when it was added (templated).
         log_timeout: EMR copies a step's log to S3 within minutes of its end; how long the trigger waits for it.
@@ -40,15 +42,18 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
     job_flow_id: str
     template_fields = (
         *EmrAddStepsOperator.template_fields,
-        *("step", "progress_uri", "step_timeout_hours", "ends_cluster", "cluster_request"),
+        *("step", "progress_uri", "log_uri", "step_timeout_hours", "ends_cluster", "cluster_request"),
     )
     template_fields_renderers: ClassVar = {"step": "json", "cluster_request": "json"}
+    operator_extra_links: Any = (ClusterLink(), StepLogLink())
+    step_id: str | None = None
 
     def __init__(
         self,
         *,
         step: Any,
         progress_uri: Any = None,
+        log_uri: Any = None,
         poll_interval: float,
         step_timeout_hours: float | str,
         log_timeout: timedelta = timedelta(minutes=6),
@@ -60,6 +65,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         self.cluster_request = cluster_request
         self.step = step
         self.progress_uri = progress_uri
+        self.log_uri = log_uri
         self.poll_interval = poll_interval
         self.step_timeout_hours = step_timeout_hours
         self.log_timeout = log_timeout
@@ -84,6 +90,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
             hook.disregarded_steps = set(hook.find_steps(self.job_flow_id).values())
             hook.cancel_steps(self.job_flow_id, hook.disregarded_steps)
         (step_id,) = super().execute(context)
+        self.step_id = step_id
         left = self._time_left(cluster, step_id)
         self.defer(
             trigger=EmrStepTrigger(
@@ -111,6 +118,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         """
         assert event is not None, "the trigger yields one event"
         self.job_flow_id, step_id, state = event["job_flow_id"], event["step_id"], event["state"]
+        self.step_id = step_id
         if state == "COMPLETED":
             return
         if state == "TIMEOUT":

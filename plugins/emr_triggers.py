@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.providers.amazon.aws.hooks.emr import EmrHook
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,11 +24,14 @@ ARGUMENTS = (
     *("log_timeout", "ends_cluster"),
 )
 LOG_POLL_SECONDS = 5
+SAID_SECONDS = 8  # and the rest of a poll: at most ten seconds without a word
 MAX_ERRORS = 20  # consecutive, of DescribeStep: ten minutes without AWS's API at a poll every 30 s
 
 
 class EmrStepTrigger(BaseTrigger):
-    """Wait until the step has ended or the deadline has passed; log every change. Of a step that has failed, await its log too.
+    """Wait until the step has ended or the deadline has passed; say how far it is, at least every ten seconds.
+
+    What it says is in the task's log, and the task's XCom `progress`. Of a step that has failed, it awaits the log too.
 
     The event holds `job_flow_id`, `step_id` and `state`: the step's last one, or `TIMEOUT`.
 
@@ -67,6 +71,8 @@ class EmrStepTrigger(BaseTrigger):
         self.region_name = region_name
         self.log_timeout = log_timeout
         self.ends_cluster = ends_cluster
+        self._started = self._said_at = time.monotonic()
+        self._said: str | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer needs to build the trigger again."""
@@ -78,22 +84,45 @@ class EmrStepTrigger(BaseTrigger):
             await EmrHook(**self._connection).get_async_conn() as emr,
             await S3Hook(**self._connection).get_async_conn() as s3,
         ):
-            logged: set[str] = set()
+            said = ""
             async for step in self._descriptions(emr):
-                state = step["Status"]["State"]
-                messages = [f"{step['Name']} is {state}"]
-                if progress := await self._progress(s3):
-                    messages.append(f"{step['Name']}: {progress}")
-                for message in messages:
-                    if message not in logged:
-                        self.log.info(message)
-                        logged.add(message)
+                name, state = step["Name"], step["Status"]["State"]
+                if state != said:
+                    self.log.info("%s is %s", name, state)
+                    said = state
                 if state in ENDED_STEP or time.time() > self.deadline:
                     last = state if state in ENDED_STEP else "TIMEOUT"
+                    await self._say(name, state, s3)
                     if last == "FAILED":
                         await self._wait_for_log(emr, s3, step)
                     yield TriggerEvent({"job_flow_id": self.job_flow_id, "step_id": self.step_id, "state": last})
                     return
+                next_look = time.monotonic() + self.poll_interval
+                while (left := next_look - time.monotonic()) > 0:
+                    await self._say(name, state, s3)
+                    await asyncio.sleep(min(left, SAID_SECONDS))
+
+    async def _say(self, name: str, state: str, s3: Any) -> None:
+        """Log how far the step is, unless that was said within the last ten seconds and is still true."""
+        progress = await self._progress(s3)
+        silent = time.monotonic() - self._said_at
+        if progress == self._said and (silent < SAID_SECONDS or state in ENDED_STEP):
+            return
+        so_far = progress or f"{state}, watched for {time.monotonic() - self._started:.0f} s"
+        self.log.info("%s: %s", name, so_far)
+        self._said, self._said_at = progress, time.monotonic()
+        await self._push(so_far)
+
+    async def _push(self, so_far: str) -> None:
+        """Show it as the task's XCom `progress` too, best effort."""
+        ti = self.task_instance
+        if ti is None:  # no triggerer runs this
+            return
+        of_task = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id}
+        try:
+            await asyncio.to_thread(XCom.set, "progress", so_far, **of_task)
+        except Exception as error:  # noqa: BLE001 - it must never fail the wait
+            self.log.debug("No XCom of the progress: %s", error)
 
     async def on_kill(self) -> None:
         """Cancel the step: someone has marked its task as failed or as successful, or cleared it."""

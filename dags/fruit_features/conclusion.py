@@ -1,5 +1,6 @@
-"""The end of a run: what it has cost, and whether it may be shown as a success."""
+"""The end of a run: what it has done and cost, and whether it may be shown as a success."""
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -8,8 +9,13 @@ from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emr_hook import IN_PLACE_OF, LOOKBACK, IdempotentEmrHook
-from fruit_features import costs
+from fruit_features import costs, notifications
 from fruit_features.run import Run
+
+NOTE_LENGTH = 1000  # Airflow keeps no more
+NOTE = "note"  # an XCom
+
+log = logging.getLogger(__name__)
 
 
 def cost_so_far(hook: IdempotentEmrHook, run: Run, cluster_id: str, new: int) -> dict[str, Any] | None:
@@ -57,6 +63,61 @@ def push_figures(hook: IdempotentEmrHook, run: Run, cluster_id: str, ti: Any, ne
     each = f", ${figures['cost_usd_per_1000']:.4f} per 1,000 new images" if figures["cost_usd_per_1000"] else ""
     hook.log.info("%s lived %.2f h: %s%s", ", ".join(figures["clusters"]), figures["hours"], cost, each)
     ti.xcom_push(key="figures", value=figures)
+
+
+def push_note(states: Mapping[str, str | None], ti: Any) -> None:
+    """Log what the run has done, and push it as the XCom `note`, which a plugin makes the run's note; best effort.
+
+    Args:
+        states: of the run's tasks, by task_id.
+        ti: the task instance that pulls and pushes.
+    """
+    try:
+        said = note(states, ti)
+    except Exception:
+        log.exception("What the run has done cannot be said")  # which must not make a failure of a good run
+        return
+    log.info(said)
+    ti.xcom_push(key=NOTE, value=said[:NOTE_LENGTH])
+
+
+def note(states: Mapping[str, str | None], ti: Any) -> str:
+    """Return what the run has done, in one line, from what its tasks have pushed; arguments are those of `push_note`."""
+    figures = ti.xcom_pull(task_ids=ti.task_id, key="figures") or {}
+    cost = figures.get("cost_usd")
+    spent = [] if cost is None else [f"about ${cost:.2f}"]
+    failed = [task_id for task_id, state in states.items() if state == "failed" and task_id != ti.task_id]
+    if failed:
+        reason = ti.xcom_pull(task_ids=failed[0], key=notifications.FAILURE)
+        return "; ".join([f"failed in {', '.join(failed)}: {reason or 'its log says why'}", *spent])
+    if left := ti.xcom_pull(task_ids="publish", key="left"):
+        return ", ".join([f"{left:,} images are left to the next runs, the last of which publishes", *spent])
+    if states.get("publish") == "success":
+        plan, results = (ti.xcom_pull(task_ids=task_id) for task_id in ("find_new_images", "check_outputs"))
+        return ", ".join([summary(plan, results), *spent])
+    return ti.xcom_pull(task_ids="find_new_images", key=NOTE) or "nothing was published"
+
+
+def summary(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Return what a run has published, in one line.
+
+    Args:
+        plan: what it had to do.
+        results: its figures, as `publish` writes them.
+    """
+    reasons = results["rejects_by_reason"].items()
+    why = ", ".join(
+        f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(reasons, key=lambda pair: -pair[1])
+    )
+    share = results["explained_variance"]
+    parts = [
+        f"{plan['new']:,} new images of {results['images']:,}: {results['features']:,} features",
+        f"{results['rejects']:,} reject{'' if results['rejects'] == 1 else 's'}" + (f" ({why})" if why else ""),
+        f"{results['components']} components" + ("" if share is None else f" = {share:.1%}"),
+    ]
+    if plan.get("left"):
+        parts.insert(0, f"{plan['left']:,} images are left to the next runs")
+    return ", ".join(parts)
 
 
 def check_conclusion(

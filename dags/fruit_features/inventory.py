@@ -126,6 +126,16 @@ def _check_age(run: Run, latest: dict[str, Any], listed: str) -> None:
         )
 
 
+def why_nothing(run: Run, plan: Plan) -> str:
+    """Say why a run ends without a cluster, and what would give it something to do."""
+    if run.settings.dry_run:
+        return f"dry run: {plan.new:,} of {plan.images:,} images are new; the log of find_new_images says what a run would do"
+    return (
+        f"nothing to do: the published results show all {plan.images:,} images below {run.layout.images_prefix or run.settings.bucket}. "
+        "Add, replace or delete images, or trigger with another variance, other weights, retry_rejects or full_refresh"
+    )
+
+
 def _check_space(run: Run, latest: dict[str, Any], model_id: str | None) -> None:
     if not run.settings.refit and model_id and latest.get("model_id", model_id) != model_id:
         raise AirflowFailException(

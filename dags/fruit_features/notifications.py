@@ -3,6 +3,7 @@
 Airflow's own notifier sends, so that address and credentials are a connection's. Nothing is sent without FRUITS_NOTIFY_CONN.
 """
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from fruit_features import config
 
 if TYPE_CHECKING:
     from airflow.providers.http.notifications.http import HttpNotifier
+
+log = logging.getLogger(__name__)
 
 FAILURE = "failure"  # XCom of a failed task: the first line of its error
 FAILED = """\
@@ -51,9 +54,13 @@ def deadline() -> list[DeadlineAlert] | None:
 
 
 def remember_failure(context: Context) -> None:
-    """Keep the first line of a task's error, for the task that judges the run: the logs of other tasks are out of its reach."""
+    """Say why a task has failed, below Airflow's traceback, and keep it for the task that judges the run.
+
+    The logs of other tasks are out of that one's reach.
+    """
     exception: Any = context.get("exception")
     lines = str(exception or "no exception").strip().splitlines()
+    log.error("%s", exception)
     context["ti"].xcom_push(key=FAILURE, value=lines[0] if lines else type(exception).__name__)
 
 

@@ -17,8 +17,10 @@ def emr_requests(run: Run, plan: Plan, artifacts: dict[str, str]) -> dict[str, A
         artifacts: s3:// URI of each deployed file, by name.
     """
     markers = run.layout.extraction_markers if plan.unfinished else run.layout.success_markers
+    create_cluster = job_flow_request(run, artifacts)
     return {
-        "create_cluster": job_flow_request(run, artifacts),
+        "create_cluster": create_cluster,
+        "log_uri": create_cluster.get("LogUri"),
         **step_requests(run, artifacts, plan),
         "reason_to_keep": reason_to_keep(run),
         "progress_uri": run.layout.progress.uri,

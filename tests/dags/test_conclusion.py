@@ -13,8 +13,9 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from emr_hook import IN_PLACE_OF, IdempotentEmrHook
 from fruit_features.cluster import job_flow_request
-from fruit_features.conclusion import check_conclusion, push_figures
+from fruit_features.conclusion import check_conclusion, push_figures, push_note
 from fruit_features.costs import total
+from fruit_features.notifications import remember_failure
 from fruit_features.run import Run
 from tests.conftest import PROJECT
 from tests.dags.conftest import RUN, RUN_ID
@@ -124,3 +125,63 @@ def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(
     task("conclude_run")(params, ti, RUN_ID)
     emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
     assert ti.xcom_push.call_args.kwargs["value"]["cost_usd_per_1000"] >= 0.0004
+
+
+RESULTS = {
+    "images": 1354,
+    "features": 1350,
+    "rejects": 4,
+    "rejects_by_reason": {"empty": 1, "not_an_image": 3},
+    "components": 68,
+    "explained_variance": 0.80211,
+}
+
+
+def note(states: dict[str, str], **pushed: Any) -> str:
+    """What `push_note` pushes, for what other tasks have pushed."""
+    ti = MagicMock(name="task instance", task_id="conclude_run")
+    ti.xcom_pull.side_effect = lambda task_ids, key="return_value": pushed.get(f"{task_ids}.{key}")
+    push_note(states, ti)
+    return ti.xcom_push.call_args.kwargs["value"]
+
+
+def test_a_published_run_is_told_in_a_line() -> None:
+    pushed = {
+        "find_new_images.return_value": {"new": 354},
+        "check_outputs.return_value": RESULTS,
+        "conclude_run.figures": {"cost_usd": 0.136},
+    }
+    assert note(PUBLISHED, **pushed) == (
+        "354 new images of 1,354: 1,350 features, 4 rejects (3 not an image, 1 empty), 68 components = 80.2%, about $0.14"
+    )
+
+
+def test_a_slice_of_the_images_says_what_is_left() -> None:
+    pushed = {"find_new_images.return_value": {"new": 354, "left": 1200}, "check_outputs.return_value": RESULTS}
+    assert note(PUBLISHED, **pushed).startswith("1,200 images are left to the next runs, 354 new images of 1,354: ")
+
+    unpublished = note({"publish": "skipped"}, **{"publish.left": 1200, "conclude_run.figures": {"cost_usd": 0.136}})
+    assert unpublished == "1,200 images are left to the next runs, the last of which publishes, about $0.14"
+
+
+def test_a_failed_run_says_why() -> None:
+    states = {"extract_features": "failed", "publish": "skipped"}
+    pushed = {"extract_features.failure": "step s-1 is FAILED: no memory", "conclude_run.figures": {"cost_usd": 2}}
+
+    assert note(states, **pushed) == "failed in extract_features: step s-1 is FAILED: no memory; about $2.00"
+    assert note(states) == "failed in extract_features: its log says why"
+    assert note({"publish": "skipped"}) == "nothing was published"
+    assert len(note(states, **{"extract_features.failure": "x" * 5000})) == 1000
+
+
+def test_a_run_with_nothing_to_do_says_what_would_change_that() -> None:
+    pushed = {"find_new_images.note": "nothing to do: ..."}
+    assert note({"find_new_images": "success", "publish": "skipped"}, **pushed) == "nothing to do: ..."
+
+
+def test_a_failure_is_said_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    ti = MagicMock(name="task instance")
+    remember_failure({"exception": AirflowFailException("no images under s3://b/images/"), "ti": ti})
+
+    assert caplog.messages == ["no images under s3://b/images/"]
+    ti.xcom_push.assert_called_once_with(key="failure", value="no images under s3://b/images/")

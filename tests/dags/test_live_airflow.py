@@ -57,6 +57,9 @@ class Airflow:
         else:
             self.request("PATCH", run, {"state": "failed"})
 
+    def note(self, run_id: str) -> str:
+        return self.request("GET", f"/api/v2/dags/fruit_features/dagRuns/{run_id}")["note"]
+
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
         found = self.request("GET", f"/api/v2/dags/fruit_features/dagRuns/{run_id}/taskInstances")
         return {task["task_id"]: task for task in found["task_instances"]}
@@ -163,6 +166,7 @@ def test_a_run_with_the_defaults_succeeds(airflow: Airflow, run_id: str) -> None
     states = {task_id: task["state"] for task_id, task in airflow.tasks(run_id).items()}
     assert states.pop("approve_cost") == "skipped", "nobody needs to be asked"
     assert set(states.values()) == {"success"}
+    assert re.match(r"21 new images of 21: 21 features, 0 rejects, \d+ components = 8", airflow.note(run_id))
     assert airflow.clusters() == [("TERMINATED", ["reduce_dimensions", "extract_features", "export_model"])]
 
 
@@ -192,6 +196,14 @@ def test_a_model_that_is_there_is_not_exported_again(airflow: Airflow, run_id: s
     assert airflow.clusters()[before:] == [("TERMINATED", ["reduce_dimensions", "extract_features"])]
 
 
+def test_a_dry_run_says_on_its_page_what_it_was(airflow: Airflow, run_id: str) -> None:
+    assert airflow.tasks(run_id)
+    again = airflow.trigger(dry_run=True)
+
+    assert airflow.wait(again) == "success", airflow.tasks(again)
+    assert airflow.note(again).startswith("dry run: 0 of 21 images are new")
+
+
 def test_an_unknown_param_costs_nothing(airflow: Airflow) -> None:
     before = airflow.clusters()
     run_id = airflow.trigger(varience=0.7)
@@ -199,6 +211,7 @@ def test_an_unknown_param_costs_nothing(airflow: Airflow) -> None:
     assert airflow.wait(run_id) == "failed"
     assert airflow.tasks(run_id)["find_new_images"]["state"] == "failed"
     assert airflow.tasks(run_id)["find_new_images"]["try_number"] == 1, "trying again could not help"
+    assert airflow.note(run_id) == "failed in find_new_images: there is no param 'varience'; did you mean 'variance'?"
     assert airflow.clusters() == before
 
 

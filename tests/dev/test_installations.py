@@ -76,7 +76,7 @@ def load(python: Path, folder: Path, home: Path) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["broken"] == {}
     assert found["dags"] == ["fruit_features", "fruit_features_janitor", "fruit_features_retention"]
-    assert found["plugins"] == ["fruit_results"]
+    assert found["plugins"] == ["fruit_results", "fruit_run_notes"]
     assert found["routes"]
     assert "spark_jobs.zip" in found["artifacts"]
 

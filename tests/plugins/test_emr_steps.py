@@ -100,6 +100,21 @@ def test_the_trigger_survives_the_way_to_the_triggerer(cluster_id: str) -> None:
     assert EmrStepTrigger(**json.loads(json.dumps(arguments))).serialize() == waiting.serialize()
 
 
+def test_a_step_that_says_nothing_is_not_silent(emr: Any, cluster_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emr_triggers.SAID_SECONDS", 0.1)
+    waiting = trigger(cluster_id, add(emr, cluster_id, "sleep 60"), poll_interval=60)  # one look at EMR, no more
+
+    async def listen(entries: list[Any]) -> None:
+        watching = asyncio.ensure_future(anext(waiting.run()))
+        while sum("watched for" in entry["event"] for entry in entries) < 3:
+            assert not watching.done()
+            await asyncio.sleep(0.05)
+        watching.cancel()
+
+    with structlog.testing.capture_logs() as entries:
+        asyncio.run(asyncio.wait_for(listen(entries), 45))
+
+
 def test_each_progress_is_logged_once(emr: Any, cluster_id: str) -> None:
     s3 = boto3.client("s3")
     waiting = trigger(cluster_id, add(emr, cluster_id, "sleep 2"), progress_uri="s3://orchard/runs/1/progress.json")

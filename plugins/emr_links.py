@@ -1,0 +1,63 @@
+"""Links from a task to what it works with: its cluster, its step's log, the run's report.
+
+Where the first two lead is a setting of the installation (.env.example): a template with `{region}`, `{cluster}`, `{step}`,
+`{log_bucket}` and `{log_prefix}`, which is empty or ends in a slash. Without a setting they lead to AWS's console.
+"""
+
+import os
+from typing import Any
+from urllib.parse import quote
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.configuration import conf
+
+CONSOLE = "https://console.aws.amazon.com"
+CLUSTER = f"{CONSOLE}/emr/home?region={{region}}#/clusterDetails/{{cluster}}"
+STEP_LOG = f"{CONSOLE}/s3/buckets/{{log_bucket}}?region={{region}}&prefix={{log_prefix}}{{cluster}}/steps/{{step}}/"
+
+
+class EmrLink(BaseOperatorLink):
+    """A link of one of our EMR operators; empty while the task has no cluster, or no step, to lead to."""
+
+    setting: str
+    default: str
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's interface
+        """Return the URL."""
+        template = os.environ.get(self.setting) or self.default
+        bucket, prefix = S3Hook.parse_s3_url(getattr(operator, "log_uri", None) or "s3://-/")
+        values = {
+            "region": operator.region_name,
+            "cluster": operator.job_flow_id,
+            "step": getattr(operator, "step_id", None),
+            "log_bucket": bucket,
+            "log_prefix": f"{prefix.strip('/')}/".lstrip("/"),
+        }
+        missing = [name for name, value in values.items() if not value and f"{{{name}}}" in template]
+        return template.format(**values) if not set(missing) - {"log_prefix"} else ""
+
+
+class ClusterLink(EmrLink):
+    """The cluster; on AWS its page leads on to Spark's history server."""
+
+    name = "Cluster"
+    setting, default = "FRUITS_CLUSTER_LINK", CLUSTER
+
+
+class StepLogLink(EmrLink):
+    """What the step has written; EMR copies it to S3 within minutes."""
+
+    name = "Step log"
+    setting, default = "FRUITS_STEP_LOG_LINK", STEP_LOG
+
+
+class ReportLink(BaseOperatorLink):
+    """The run's report, on the results page (`results_plugin`)."""
+
+    name = "Report"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's interface
+        """Return the URL."""
+        base = conf.get("api", "base_url", fallback="/").rstrip("/")
+        return f"{base}/fruits/runs/{quote(ti_key.run_id, safe='')}/report"

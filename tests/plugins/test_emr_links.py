@@ -1,0 +1,64 @@
+"""Links follow the installation's templates; without any they lead to AWS's console."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from emr_links import ClusterLink, ReportLink, StepLogLink
+from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
+from emr_sensors import EmrClusterReadySensor
+from emr_step_operator import EmrStepOperator
+
+KEY: Any = SimpleNamespace(run_id="manual__2026-01-01T10:00:00+00:00")
+
+
+def task(**changes: Any) -> Any:
+    known = {"region_name": "eu-west-3", "job_flow_id": "j-1", "step_id": "s-1", "log_uri": "s3://fruits/out/logs/"}
+    return SimpleNamespace(**{**known, **changes})
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FRUITS_CLUSTER_LINK", "FRUITS_STEP_LOG_LINK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_a_setting_links_lead_to_the_console() -> None:
+    console = "https://console.aws.amazon.com"
+    assert ClusterLink().get_link(task(), ti_key=KEY) == (f"{console}/emr/home?region=eu-west-3#/clusterDetails/j-1")
+    assert StepLogLink().get_link(task(), ti_key=KEY) == (
+        f"{console}/s3/buckets/fruits?region=eu-west-3&prefix=out/logs/j-1/steps/s-1/"
+    )
+    at_the_top = StepLogLink().get_link(task(log_uri="s3://fruits/"), ti_key=KEY)
+    assert at_the_top.endswith("&prefix=j-1/steps/s-1/")
+
+
+def test_a_template_leads_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRUITS_STEP_LOG_LINK", "http://localhost:5555/_local_emr/clusters/{cluster}/steps/{step}")
+    assert StepLogLink().get_link(task(log_uri=None), ti_key=KEY) == (
+        "http://localhost:5555/_local_emr/clusters/j-1/steps/s-1"
+    )
+
+
+@pytest.mark.parametrize("missing", [{"job_flow_id": None}, {"step_id": None}])
+def test_a_link_to_what_is_not_there_yet_is_empty(missing: dict[str, None]) -> None:
+    assert StepLogLink().get_link(task(**missing), ti_key=KEY) == ""
+
+
+def test_the_report_is_found_by_the_run() -> None:
+    found = ReportLink().get_link(task(), ti_key=KEY)
+    assert found.endswith("/fruits/runs/manual__2026-01-01T10%3A00%3A00%2B00%3A00/report")
+
+
+@pytest.mark.parametrize(
+    ("operator", "names"),
+    [
+        (EmrCreateClusterOperator, ["Cluster"]),
+        (EmrTerminateClusterOperator, ["Cluster"]),
+        (EmrClusterReadySensor, ["Cluster"]),
+        (EmrStepOperator, ["Cluster", "Step log"]),
+    ],
+)
+def test_no_operator_keeps_the_links_of_the_provider(operator: Any, names: list[str]) -> None:
+    assert [link.name for link in operator.operator_extra_links] == names

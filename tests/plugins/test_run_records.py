@@ -1,0 +1,92 @@
+"""What the plugins keep in Airflow's own database, and read there: the note of a run, its duration and cost."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+import results_plugin
+from run_note_plugin import RunNotes
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+RUN_ID = "manual__2026-01-01T00:00:00+00:00"
+
+
+@pytest.fixture(scope="module")
+def _database() -> None:
+    subprocess.run([Path(sys.executable).with_name("airflow"), "db", "migrate"], check=True, capture_output=True)
+
+
+@pytest.fixture
+def session(_database: None) -> Iterator[Any]:
+    """A session with a run of the DAG that took 90 s."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as made:
+        made.execute(text("PRAGMA foreign_keys = OFF"))  # the run's tasks do not matter here
+        run = DagRun("fruit_features", RUN_ID, run_after=START, start_date=START, run_type="manual", state="success")
+        run.end_date = START + timedelta(seconds=90)
+        run.triggered_by = "REST_API"
+        made.add(run)
+        made.flush()
+        yield made
+        made.rollback()
+
+
+def push(session: Any, key: str, value: Any) -> None:
+    from airflow.models.xcom import XComModel
+
+    XComModel.set(key, value, dag_id="fruit_features", task_id="conclude_run", run_id=RUN_ID, session=session)
+
+
+def a_run(session: Any) -> Any:
+    from airflow.models.dagrun import DagRun
+
+    session.flush()
+    session.expire_all()
+    return session.query(DagRun).filter_by(run_id=RUN_ID).one()
+
+
+def test_the_note_is_what_the_run_says_and_follows_it_when_it_is_cleared(session: Any) -> None:
+    for said in ("failed in extract_features: no memory", "350 new images of 354"):
+        push(session, "note", said)
+        RunNotes().on_dag_run_success(a_run(session))
+
+        assert a_run(session).note == said
+
+
+def test_the_note_of_a_person_stays(session: Any) -> None:
+    from airflow.models.dagrun import DagRunNote
+
+    a_run(session).dag_run_note = DagRunNote("for the annual report", user_id="7")
+    push(session, "note", "350 new images of 354")
+    RunNotes().on_dag_run_failed(a_run(session))
+
+    assert a_run(session).note == "for the annual report"
+
+
+def test_other_runs_have_no_note_of_ours(session: Any) -> None:
+    RunNotes().on_dag_run_success(a_run(session))  # nothing was said
+    assert not a_run(session).note
+
+
+def test_the_results_page_knows_duration_and_cost(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(session, "figures", {"cluster": "j-1", "hours": 0.5, "cost_usd": 0.41})
+
+    class Given:
+        def __enter__(self) -> Any:
+            return session
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+    monkeypatch.setattr("airflow.utils.session.create_session", Given)
+    assert results_plugin.records() == {
+        "manual__2026-01-01T00-00-00-00-00": {"seconds": 90.0, "cost_usd": 0.41},
+    }
