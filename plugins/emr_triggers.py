@@ -147,10 +147,10 @@ class EmrStepTrigger(BaseTrigger):
                 if errors > MAX_ERRORS:
                     raise
                 self.log.warning("Could not read the step's state (%d consecutive errors): %s", errors, error)
+                await asyncio.sleep(self.poll_interval)
             else:
                 errors = 0
-                yield step
-            await asyncio.sleep(self.poll_interval)
+                yield step  # whoever takes it waits until the next poll
 
     async def _wait_for_log(self, emr: Any, s3: Any, step: dict[str, Any]) -> None:
         """Wait for the step's log without a worker, and without the cluster: what goes wrong costs the log, not the cause."""
