@@ -143,11 +143,12 @@ class Browser:
         listed = "".join(f"<li>{_link(f's3/{bucket}/{prefix}{name}', name)}</li>" for name in entries[:SHOWN_OBJECTS])
         more = f"<p>The first {SHOWN_OBJECTS} of {len(entries):,}.</p>" if len(entries) > SHOWN_OBJECTS else ""
         up = _up(*_parent(bucket, prefix))
+        title = escape(start + prefix).replace("/", "/<wbr>")  # on a phone a line may end there
         drop = (
             '<p><label class="drop" id="drop">Drop files or folders here, or choose files '
             '<input type="file" id="files" multiple></label></p><p id="said" role="status"></p>'
         )
-        content = f"{up}<h1>{escape(start + prefix)}</h1>{drop}{more}<ul>{listed or '<li>nothing yet</li>'}</ul>"
+        content = f"{up}<h1>{title}</h1>{drop}{more}<ul>{listed or '<li>nothing yet</li>'}</ul>"
         return _page(f"{bucket}/{prefix}", content, script=True)
 
     def _object(self, bucket: str, key: str) -> Answer:
