@@ -1,8 +1,10 @@
 """Each house rule is checked, and what breaks it is named with its line."""
 
+from pathlib import Path
+
 import pytest
 
-from house_rules import FILE_LINES, FUNCTION_LINES, violations
+from house_rules import FILE_LINES, FUNCTION_LINES, PICTURE_BYTES, main, violations
 
 LONG_FUNCTION = "def work():\n" + "    pass\n" * FUNCTION_LINES
 
@@ -32,3 +34,13 @@ def test_a_broken_rule_is_named(source: str, expected: str) -> None:
 )
 def test_code_within_the_limits_passes(source: str) -> None:
     assert list(violations("a.py", source)) == []
+
+
+def test_a_picture_that_is_too_large_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"x" * PICTURE_BYTES)
+    assert main([str(picture)]) == 0
+
+    picture.write_bytes(b"x" * (PICTURE_BYTES + 1))
+    assert main([str(picture)]) == 1
+    assert "a.png: 200,001 bytes, more than 200,000" in capsys.readouterr().out
