@@ -85,7 +85,7 @@ def note(states: Mapping[str, str | None], ti: Any) -> str:
     """Return what the run has done, in one line, from what its tasks have pushed; arguments are those of `push_note`."""
     figures = ti.xcom_pull(task_ids=ti.task_id, key="figures") or {}
     cost = figures.get("cost_usd")
-    spent = [] if cost is None else [f"about ${cost:.2f}"]
+    spent = [] if cost is None else [f"about ${cost:,.2f}" if cost >= 0.01 else "less than $0.01"]
     failed = [task_id for task_id, state in states.items() if state == "failed" and task_id != ti.task_id]
     if failed:
         reason = ti.xcom_pull(task_ids=failed[0], key=notifications.FAILURE)

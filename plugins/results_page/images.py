@@ -4,6 +4,12 @@ from results_page.reading import NotFoundError, Results, translated
 
 SHOWN_IMAGES = 60  # of a variety
 MAX_IMAGE = 10 * 2**20  # bytes
+# Shown in the place of what a browser cannot show: an answer of 404 would be an error in its console.
+NO_PICTURE = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64" font-family="sans-serif" font-size="12" text-anchor="middle">'
+    b'<rect width="64" height="64" fill="#f1efe9"/><g fill="#55534e"><text x="32" y="29">no</text><text x="32" y="44">picture</text>'
+    b"</g></svg>"
+)
 IMAGE_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 
 
@@ -22,8 +28,10 @@ def image_keys(results: Results, label: str) -> list[str]:
 def read_image(results: Results, key: str) -> tuple[bytes, str]:
     """Return an image and its type, by its first bytes: neither its name nor its metadata is to be trusted.
 
+    Returns `NO_PICTURE` if it is none that browsers show, or is too large.
+
     Raises:
-        NotFoundError: it is none, is too large, or lies outside the images' prefix.
+        NotFoundError: it does not exist, or lies outside the images' prefix.
         ResultsError: S3 does not answer.
     """
     where = f"s3://{results.images_bucket}/{key}"
@@ -35,4 +43,4 @@ def read_image(results: Results, key: str) -> tuple[bytes, str]:
     for start, kind in IMAGE_TYPES.items():
         if content.startswith(start):
             return content, kind
-    raise NotFoundError(f"{where} is no image that a browser shows")
+    return NO_PICTURE, "image/svg+xml"

@@ -141,7 +141,9 @@ def duration(seconds: float | None) -> str:
 
 def usd(cost: float | None) -> str:
     """Return `$0.14`; a dash for None."""
-    return "–" if cost is None else f"${cost:,.2f}"
+    if cost is None:
+        return "–"
+    return f"${cost:,.2f}" if cost >= 0.01 else "under $0.01"
 
 
 def segment(text: str) -> str:

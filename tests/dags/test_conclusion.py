@@ -170,6 +170,7 @@ def test_a_failed_run_says_why() -> None:
 
     assert note(states, **pushed) == "failed in extract_features: step s-1 is FAILED: no memory; about $2.00"
     assert note(states) == "failed in extract_features: its log says why"
+    assert note(states, **{"conclude_run.figures": {"cost_usd": 0.0}}).endswith("; less than $0.01")
     assert note({"publish": "skipped"}) == "nothing was published"
     assert len(note(states, **{"extract_features.failure": "x" * 5000})) == 1000
 

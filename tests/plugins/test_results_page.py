@@ -22,6 +22,7 @@ from fastapi.testclient import TestClient
 import results_plugin
 from local_emr import LocalEmr
 from results_page import pages
+from results_page.images import NO_PICTURE
 from results_page.reading import Results, ResultsError, run_name
 from tests.conftest import PROJECT
 
@@ -131,9 +132,13 @@ def test_a_variety_shows_its_images_and_nothing_else_of_the_bucket(client: TestC
     assert "<img src=x" not in page.text
     pictures = [html.unescape(url) for url in re.findall(r'<img src="(image[^"]*)"', page.text)]
     answers = [client.get(f"/fruits/runs/r/{url}") for url in pictures]
-    assert [answer.status_code for answer in answers] == [200, 404]
+    assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[0].content == b"\xff\xd8\xff a photo"
     assert answers[0].headers["content-type"] == "image/jpeg"
+    assert answers[1].content == NO_PICTURE, (
+        "what is no image is not handed out, and is no error in the browser's console"
+    )
+    assert answers[1].headers["content-type"] == "image/svg+xml"
     assert client.get("/fruits/runs/r/image?key=results/latest.json").status_code == 404
     assert client.get("/fruits/runs/r/image?key=images/../results/latest.json").status_code == 404
 
@@ -159,6 +164,19 @@ def test_images_of_another_bucket_have_pictures_too(s3: Any) -> None:
         for page in ("rejects", "varieties?label=Kiwi"):
             (picture,) = re.findall(r'<img src="(image[^"]*)"', client.get(f"/runs/r/{page}").text)
             assert client.get(f"/runs/r/{html.unescape(picture)}").headers["content-type"] == "image/png"
+
+
+def test_a_reject_that_could_not_be_read_has_no_picture(client: TestClient, s3: Any) -> None:
+    rows = [
+        {"path": f"s3://{BUCKET}/images/Kiwi/1.jpg", "label": "Kiwi", "reason": reason, "detail": ""}
+        for reason in ("not_found", "access_denied")
+    ]
+    s3.put_object(Bucket=BUCKET, Key="rejects/run=r/part-0.parquet", Body=parquet(rows))
+    assert "<img" not in client.get("/fruits/runs/r/rejects").text
+
+
+def test_a_cost_of_less_than_a_cent_is_not_shown_as_nothing() -> None:
+    assert [pages.usd(cost) for cost in (None, 0.0, 0.01, 1234.5)] == ["–", "under $0.01", "$0.01", "$1,234.50"]
 
 
 def test_names_from_the_bucket_are_text_everywhere(client: TestClient, s3: Any) -> None:
