@@ -1,5 +1,77 @@
-"""The browser for every test of this folder."""
+"""What every test of this folder needs: the browser, and a real Airflow with drawn images, as `make ui` starts it."""
 
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.images import write_images
 from tests.chromium import browser
+from tests.conftest import PROJECT
 
 __all__ = ["browser"]
+
+
+@dataclass(frozen=True)
+class LiveUi:
+    """A running `make ui`: the URLs of Airflow and of the local endpoint, and the images in its bucket."""
+
+    airflow: str
+    endpoint: str
+    images: Path
+
+    def ask(self, path: str) -> Any:
+        """Ask Airflow's API."""
+        with urllib.request.urlopen(f"{self.airflow}/auth/token", timeout=120) as answer:
+            token = json.load(answer)["access_token"]
+        request = urllib.request.Request(
+            f"{self.airflow}/api/v2/dags/fruit_features{path}", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return json.load(answer)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def ui(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[LiveUi]:
+    """A `make ui` with a few images of each variety and one file that is none; one for all tests, as it takes a while."""
+    python = PROJECT / ".venv/airflow/bin/python"
+    if not python.exists():
+        pytest.skip("no Airflow here: make setup")
+    folder = tmp_path_factory.mktemp("ui")
+    write_images(folder / "images", 6)
+    (folder / "images" / "Banana" / "notes.jpg").write_bytes(b"Reminder: photograph the bananas again.\n")
+    port = free_port()
+    command = [
+        *(python, "-m", "demo.ui", "--port", str(port), "--endpoint-port", "0", "--home", folder / "home"),
+        *("--images", folder / "images", "--weights", weights),
+    ]
+    output = folder / "output"
+    with output.open("wb") as stream:
+        process = subprocess.Popen(command, cwd=PROJECT, stdout=stream, stderr=stream, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 300
+        while "stops all of it" not in output.read_text():
+            assert process.poll() is None, output.read_text()
+            assert time.monotonic() < deadline, output.read_text()
+            time.sleep(0.5)
+        endpoint = re.search(r"local AWS on (http://\S+);", output.read_text())
+        assert endpoint
+        yield LiveUi(f"http://localhost:{port}", endpoint[1], folder / "images")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(120)

@@ -1,0 +1,248 @@
+"""A first visit, in a real browser on a real Airflow: the form, a run and its links, the results, "Which fruit is this?".
+
+The tests go on from each other's run, in this order: what needs no finished run is looked at while it runs.
+"""
+
+import os
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, Response, expect
+
+from tests.conftest import PROJECT
+from tests.ui.conftest import LiveUi, free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+RUNS = "/api/v2/dags/fruit_features/dagRuns"
+PATIENCE = 180_000  # ms; pages of Airflow take seconds on a busy machine
+expect.set_options(timeout=PATIENCE)
+WIDTHS = {"desk": (1400, 1000), "phone": (390, 844)}
+LINKS = {
+    "create_cluster": ["Cluster"],
+    "wait_for_cluster": ["Cluster"],
+    "export_model": ["Cluster", "Step log"],
+    "extract_features": ["Cluster", "Step log"],
+    "reduce_dimensions": ["Cluster", "Step log"],
+    "terminate_cluster": ["Cluster"],
+    "publish": ["Report"],
+}
+
+
+class Visit:
+    """A page of the browser, and what its console has called an error."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.troubles: list[str] = []
+        page.on("console", lambda line: self.troubles.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+
+    def open(self, url: str) -> None:
+        """Open one of our pages: it answers, fits the screen, and is readable by everybody."""
+        answer = self.page.goto(url)
+        assert answer is not None
+        assert answer.status == 200, url
+        self.check()
+
+    def check(self) -> None:
+        found = Axe().run(self.page)
+        assert found.violations_count == 0, f"{self.page.url}: {found.generate_report()}"
+        assert self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), self.page.url
+
+
+@contextmanager
+def visit(browser: Browser, width: str, test: str) -> Iterator[Visit]:
+    """Open a window; FRUITS_TEST_SCREENSHOTS names a folder that gets a picture of its last page."""
+    across, down = WIDTHS[width]
+    context = browser.new_context(viewport={"width": across, "height": down})
+    context.set_default_timeout(PATIENCE)
+    context.set_default_navigation_timeout(PATIENCE)
+    page = context.new_page()
+    yield Visit(page)
+    if folder := os.environ.get("FRUITS_TEST_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/{re.sub(r'[^a-z0-9]+', '-', test).strip('-')}.png")
+    context.close()
+
+
+@pytest.fixture
+def airflow(browser: Browser, ui: LiveUi, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Airflow's page of the DAG."""
+    with visit(browser, "desk", request.node.name) as opened:
+        opened.page.goto(f"{ui.airflow}/dags/fruit_features")
+        yield opened.page
+
+
+@pytest.fixture(params=WIDTHS)
+def visitor(browser: Browser, ui: LiveUi, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """Somebody who is logged in, on a wide screen and on a phone; at the end the console may hold no error."""
+    with visit(browser, request.param, request.node.name) as opened:
+        opened.page.goto(f"{ui.airflow}/auth/login")
+        expect(opened.page).to_have_title(re.compile("Airflow"))
+        opened.troubles.clear()  # Airflow's own
+        yield opened
+        assert opened.troubles == []
+
+
+@pytest.fixture(scope="module")
+def started(browser: Browser, ui: LiveUi) -> str:
+    """A run that somebody has triggered with the defaults."""
+    with visit(browser, "desk", "the form with its defaults") as opened:
+        opened.page.goto(f"{ui.airflow}/dags/fruit_features")
+        open_form(opened.page)
+        expect(opened.page.get_by_test_id("trigger-dag-submit")).to_be_enabled(timeout=PATIENCE)
+        answer = press(opened.page)
+        assert answer.status == 200, answer.text()
+        assert answer.json()["conf"]["variance"] == 0.8
+        return str(answer.json()["dag_run_id"])
+
+
+@pytest.fixture(scope="module")
+def run(ui: LiveUi, started: str) -> str:
+    """The same run, which has succeeded; quoted, as it is a part of URLs."""
+    deadline = time.monotonic() + 700
+    while (state := ui.ask(f"/dagRuns/{quote(started)}")["state"]) not in {"success", "failed"}:
+        assert time.monotonic() < deadline, f"{state}: {tasks(ui, started)}"
+        time.sleep(1)
+    assert state == "success", tasks(ui, started)
+    return quote(started)
+
+
+def tasks(ui: LiveUi, run_id: str) -> dict[str, str]:
+    found = ui.ask(f"/dagRuns/{quote(run_id)}/taskInstances")["task_instances"]
+    return {task["task_id"]: task["state"] for task in found}
+
+
+def links(ui: LiveUi, run: str, task_id: str) -> dict[str, str]:
+    return dict(ui.ask(f"/dagRuns/{run}/taskInstances/{task_id}/links")["extra_links"])
+
+
+def open_form(page: Page) -> None:
+    page.get_by_test_id("trigger-dag-button").first.click()
+    page.get_by_role("button", name="Results").click()
+    expect(variance(page)).to_have_value("0.8")
+
+
+def variance(page: Page) -> Locator:
+    return page.locator("[name=element_variance]")
+
+
+def press(page: Page) -> Response:
+    """Press Trigger; return the answer of Airflow's API."""
+    with page.expect_response(lambda response: response.request.method == "POST" and RUNS in response.url) as answered:
+        page.get_by_test_id("trigger-dag-submit").click()
+    return answered.value
+
+
+def test_a_number_beyond_its_bound_is_refused_as_it_was_typed(airflow: Page, started: str) -> None:
+    open_form(airflow)
+    variance(airflow).fill("2")
+    variance(airflow).blur()
+    answer = press(airflow)
+
+    assert answer.status == 400
+    assert "variance: 2 is greater than the maximum of 1" in answer.json()["detail"]
+    said = airflow.get_by_text(re.compile("variance: 2 is greater than the maximum of 1"))
+    expect(said.first).to_be_visible(timeout=PATIENCE)
+    expect(variance(airflow)).to_have_value("2")
+
+
+def test_what_is_no_number_cannot_be_sent(airflow: Page, started: str) -> None:
+    open_form(airflow)
+    variance(airflow).fill("")
+    variance(airflow).blur()
+    expect(airflow.get_by_test_id("trigger-dag-submit")).to_be_disabled(timeout=PATIENCE)
+
+
+def test_the_endpoint_shows_its_bucket_and_clusters(visitor: Visit, ui: LiveUi, started: str) -> None:
+    visitor.open(f"{ui.endpoint}/_local_emr/")
+    visitor.page.get_by_role("link", name="fruits").click()
+    visitor.page.get_by_role("link", name="images/").click()
+    visitor.page.get_by_role("link", name="Banana/").click()
+    expect(visitor.page.get_by_role("link", name="notes.jpg")).to_be_visible()
+    visitor.check()
+
+
+def test_the_run_says_what_it_did(airflow: Page, ui: LiveUi, run: str) -> None:
+    note = ui.ask(f"/dagRuns/{run}")["note"]
+    assert re.fullmatch(
+        r"43 new images of 43: 42 features, 1 reject \(1 not an image\), \d+ components = 8\d\.\d%, about \$0\.\d\d",
+        note,
+    ), note
+    airflow.goto(f"{ui.airflow}/dags/fruit_features/runs/{run}")
+    expect(airflow.get_by_text("43 new images of 43").first).to_be_visible()
+    told = ui.ask(f"/dagRuns/{run}/taskInstances/extract_features/xcomEntries/progress")["value"]
+    assert "43 of 43 images" in str(told)
+
+
+def test_a_task_shows_its_links(airflow: Page, ui: LiveUi, run: str) -> None:
+    airflow.goto(f"{ui.airflow}/dags/fruit_features/runs/{run}/tasks/extract_features/details")
+    for name, url in links(ui, run, "extract_features").items():
+        expect(airflow.get_by_role("link", name=name, exact=True)).to_have_attribute("href", url)
+
+
+def test_every_link_of_a_task_leads_somewhere(visitor: Visit, ui: LiveUi, run: str) -> None:
+    found = {task_id: links(ui, run, task_id) for task_id in LINKS}
+    assert {task_id: sorted(named) for task_id, named in found.items()} == LINKS
+
+    for url in sorted({url for named in found.values() for url in named.values()}):
+        visitor.open(url)
+    visitor.open(found["extract_features"]["Step log"])
+    expect(visitor.page.get_by_text(re.compile(r"done images=43 ")).first).to_be_visible()
+
+
+def test_the_results_are_a_few_keys_away(visitor: Visit, ui: LiveUi, run: str) -> None:
+    page = visitor.page
+    visitor.open(f"{ui.airflow}/fruits/")
+    page.get_by_role("link", name=re.compile("manual__")).first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 not an image")).to_be_visible()
+    expect(page.frame_locator("iframe").get_by_role("heading", name="Variance kept by the components")).to_be_visible()
+    visitor.check()
+    page.get_by_role("link", name="What this run rejected").click()
+    expect(page.get_by_text("notes.jpg")).to_be_visible()
+    visitor.check()
+    page.get_by_role("link", name="This run").click()
+    page.get_by_text("7 varieties").click()
+    page.get_by_role("link", name="Banana").click()
+    expect(page.get_by_text("0_100.jpg")).to_be_visible()
+    visitor.check()
+
+
+@pytest.fixture(scope="module")
+def lookup(ui: LiveUi, run: str) -> Iterator[str]:
+    """The URL of "Which fruit is this?", on the run's results."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    aws = {"AWS_ENDPOINT_URL": ui.endpoint, "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+    command = [PROJECT / ".venv/app/bin/python", "-m", "app", "s3://fruits", "--port", str(port)]
+    with subprocess.Popen(command, cwd=PROJECT, env={**os.environ, **aws, "AWS_DEFAULT_REGION": "eu-west-3"}) as server:
+        try:
+            deadline = time.monotonic() + 120
+            while True:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                try:
+                    urllib.request.urlopen(f"{url}/health", timeout=30).close()
+                    break
+                except urllib.error.URLError:  # not up yet, or without results
+                    time.sleep(0.2)
+            yield url
+        finally:
+            server.terminate()
+
+
+def test_a_photograph_is_looked_up_in_the_results(visitor: Visit, ui: LiveUi, lookup: str) -> None:
+    visitor.open(lookup)
+    visitor.page.locator("#file").set_input_files(ui.images / "Lemon" / "3_100.jpg")
+    expect(visitor.page.locator("#status")).to_contain_text(re.compile("most likely|Not sure"))
+    expect(visitor.page.locator("#candidates li")).to_have_count(3)
+    expect(visitor.page.locator("#candidates")).to_contain_text("Lemon")  # it is one of them
+    visitor.check()
