@@ -3,6 +3,7 @@ from pathlib import Path
 from shutil import copy
 
 import numpy as np
+import pyspark
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.feature import StandardScaler
@@ -75,7 +76,7 @@ def test_loading_returns_what_was_saved(fitted: PcaModel, saved: str) -> None:
 def test_the_description_says_what_it_is_without_spark(fitted: PcaModel, saved: str) -> None:
     description = json.loads(Path(f"{saved.removeprefix('file://')}.json").read_text())
     assert description["model_id"] == "mobilenetv2-0123456789abcdef-224-v1"
-    assert description["spark"] == "3.5.6"
+    assert description["spark"] == pyspark.__version__
     assert (description["rows"], description["features"], description["components"]) == (80, 20, 6)
     assert description["constant_features"] == [7]
     assert description["explained_variances"] == fitted.pca.explained_variance_ratio.tolist()
@@ -96,7 +97,7 @@ def test_a_model_that_is_not_there_is_an_error(saved: str, tmp_path: Path) -> No
     with pytest.raises(JobError, match=r"absent\.json: not found"):
         pca_model.load(f"file://{tmp_path}/absent")
     copy(f"{saved.removeprefix('file://')}.json", tmp_path / "described.json")
-    with pytest.raises(JobError, match=r"described: cannot be loaded: Input path does not exist"):
+    with pytest.raises(JobError, match=r"described: cannot be loaded: .*[Pp]ath does not exist"):
         pca_model.load(f"file://{tmp_path}/described")
 
 

@@ -51,5 +51,6 @@ def _row(stage: Path) -> pa.Table:
 
 
 def _parameters(folder: Path) -> dict[str, object]:
-    document = json.loads((folder / "metadata/part-00000").read_text())
+    (file,) = (folder / "metadata").glob("part-*")  # Spark 3.5 and 4.0 name it differently
+    document = json.loads(file.read_text())
     return {key: document[key] for key in ("class", "sparkVersion", "uid", "paramMap")}
