@@ -4,6 +4,9 @@
 find in the bucket's folder: features of all images by as many runs as RUNS says; the results of the first of them.
 """
 
+import fruit_features  # noqa: F401 - before Arrow, as in Airflow: it says how Arrow gets its memory
+
+# isort: split
 import json
 import logging
 import resource
