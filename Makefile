@@ -68,7 +68,7 @@ test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected,
 test-live: setup ## Airflow's parts apart, on PostgreSQL: uploads that start runs, parts that are killed (15 minutes; needs Debian's postgresql)
 	@FRUITS_TEST_LIVE=1 $(AIRFLOW_PYTHON) -m pytest tests/live -v -s $(ARGS)
 
-test-long: setup ## Several whole runs in a row: images of another bucket, in slices, by a new network (5 to 15 minutes)
+test-long: setup ## Many whole runs in a row: images of another bucket, in slices, by a new network; thirty that are killed (half an hour)
 	@FRUITS_TEST_LONG=1 JAVA_HOME="$(CURDIR)/$(VENV)/java" $(AIRFLOW_PYTHON) -m pytest -m long tests $(ARGS)
 
 test-spark4: setup $(VENV)/.spark4 ## The tests of the jobs on Spark 4.0, that of emr-spark-8.0.0, in an environment of its own

@@ -92,6 +92,11 @@ class DagTest:
         self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """Return the id of its process."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int:
         """Wait for the end; 0 if the run succeeded."""
         return self._process.wait()
