@@ -49,7 +49,7 @@ else
 	@JAVA_HOME="$(CURDIR)/$(VENV)/java" PYTHONPATH=dev $(SPARK_PYTHON) -m benchmarks --size $(or $(SIZE),full) $(if $(ONLY),--only $(ONLY))
 endif
 
-compose-env: ## .env for docker compose: fresh secrets, and the local endpoint or your own AWS account (BUCKET=your-bucket)
+compose-env: ## .env for docker compose: fresh secrets, and the local endpoint or your own AWS account (BUCKET=your-bucket; other ports: PORT=, APP_PORT=, ENDPOINT_PORT=)
 	@docker/settings "$(BUCKET)"
 
 test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1, of the jobs alone: YARN=jobs)

@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.timeout(3000)
+
+COMPOSE = [["docker", "compose"], ["docker-compose"]]  # 2.x and 1.29
+PORTS = ("PORT", "APP_PORT", "ENDPOINT_PORT")
 
 KILL_SCHEDULER = """
 import os, pathlib, signal
@@ -47,22 +51,39 @@ def until(holds: Callable[[], Any], seconds: float, what: str) -> Any:
         time.sleep(2)
 
 
+def shell(**further: str) -> dict[str, str]:
+    """Return this shell's variables less those that compose would take instead of the ones in .env."""
+    not_ours = ("AWS_", "COMPOSE_", "FRUITS_", *PORTS)
+    return {name: value for name, value in os.environ.items() if not name.startswith(not_ours)} | further
+
+
+def works(command: list[str]) -> bool:
+    return (
+        shutil.which(command[0]) is not None
+        and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
+    )
+
+
+def make_settings(file: Path, *bucket: str, **ports: int) -> Path:
+    variables = shell(ENV_FILE=str(file), **{name: str(port) for name, port in ports.items()})
+    subprocess.run([PROJECT / "docker/settings", *bucket], env=variables, check=True)
+    return file
+
+
 @dataclass
 class Stack:
     """A project of docker compose on ports of its own."""
 
     command: list[str]
     settings: Path
-    ports: Mapping[str, int] = field(
-        default_factory=lambda: {name: free_port() for name in ("PORT", "APP_PORT", "ENDPOINT_PORT")}
-    )
+    ports: Mapping[str, int]
     name: str = field(default_factory=lambda: f"fruits-test-{secrets.token_hex(4)}")
 
     def run(self, *arguments: str, check: bool = True) -> str:
         done = subprocess.run(
             [*self.command, "--project-name", self.name, "--env-file", str(self.settings), *arguments],
             cwd=PROJECT,
-            env={**os.environ, **{name: str(port) for name, port in self.ports.items()}},
+            env=shell(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -112,18 +133,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
     ):
         pytest.skip("no Docker engine answers: install one, and let this user reach it (docker info)")
-    candidates = [["docker", "compose"], ["docker-compose"]]
-    works = [
-        command
-        for command in candidates
-        if shutil.which(command[0])
-        and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
-    ]
-    if not works:
+    command = next((command for command in COMPOSE if works(command)), None)
+    if command is None:
         pytest.skip("neither docker compose nor docker-compose is installed")
-    settings = tmp_path_factory.mktemp("compose") / "env"
-    subprocess.run([PROJECT / "docker/settings"], env={**os.environ, "ENV_FILE": str(settings)}, check=True)
-    made = Stack(works[0], settings)
+    ports = {name: free_port() for name in PORTS}
+    made = Stack(command, make_settings(tmp_path_factory.mktemp("compose") / "env", **ports), ports)
     try:
         made.run("up", "--detach", "--build")
         made.wait_until_up()
@@ -139,6 +153,31 @@ def first_run(stack: Stack) -> str:
     run = stack.trigger()
     stack.wait_for_success(run)
     return run
+
+
+@pytest.mark.parametrize("command", COMPOSE, ids=" ".join)
+def test_each_version_of_compose_reads_the_file(command: list[str], tmp_path: Path) -> None:
+    if not works(command):
+        pytest.skip(f"{' '.join(command)} is not installed")
+
+    def services(settings: Path, **variables: str) -> dict[str, Any]:
+        config = [*command, "--env-file", str(settings), "config"]
+        return yaml.safe_load(subprocess.check_output(config, cwd=PROJECT, env=shell(**variables)))["services"]
+
+    local = services(make_settings(tmp_path / "local", ENDPOINT_PORT=5556))
+    assert {"local-emr", "bucket"} < local.keys()
+    link = "http://localhost:{}/_local_emr/clusters/{{cluster}}"
+    assert local["scheduler"]["environment"]["FRUITS_CLUSTER_LINK"] == link.format(5556)
+    of_shell = services(make_settings(tmp_path / "plain"), ENDPOINT_PORT="5557")
+    assert of_shell["scheduler"]["environment"]["FRUITS_CLUSTER_LINK"] == link.format(5557)
+
+    aws = services(make_settings(tmp_path / "aws", "my-bucket"), AWS_ACCESS_KEY_ID="of-the-shell")
+    started = {name for name, service in aws.items() if not service.get("profiles")}  # 1.29 lists the others, too
+    assert not {"local-emr", "bucket"} & started
+    assert aws["app"]["command"] == ["s3://my-bucket"]
+    environment = aws["scheduler"]["environment"]
+    assert environment["AWS_ACCESS_KEY_ID"] == "of-the-shell"
+    assert [environment[name] for name in ("AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "FRUITS_CLUSTER_LINK")] == [None] * 3
 
 
 def test_a_run_succeeds_and_the_application_serves_it(stack: Stack, first_run: str) -> None:
