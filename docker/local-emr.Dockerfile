@@ -11,7 +11,8 @@ COPY Makefile pyproject.toml ./
 COPY dev dev
 COPY requirements requirements
 COPY local_emr local_emr
-RUN make setup
+# The cache holds 1 GB of archives that nothing needs any more.
+RUN make setup && rm -rf /root/.cache
 COPY demo demo
 RUN .venv/airflow/bin/python -m demo.seed --weights-only
 

@@ -71,6 +71,15 @@ def test_the_local_endpoint_is_a_profile_that_nothing_else_depends_on() -> None:
         assert not local & set(SERVICES[name].get("depends_on", {}))
 
 
+def test_an_image_is_built_by_one_service_which_starts_first() -> None:
+    for image in {service["image"] for service in SERVICES.values() if service["image"].startswith("fruit-features")}:
+        users = [name for name, service in SERVICES.items() if service["image"] == image]
+        (builder,) = (name for name in users if "build" in SERVICES[name])
+        for name in set(users) - {builder}:
+            assert builder in SERVICES[name]["depends_on"], f"{name} would be started before {image} is there"
+            assert SERVICES[name]["pull_policy"] == "never"
+
+
 @pytest.mark.parametrize("file", sorted((PROJECT / "docker").glob("*.Dockerfile")), ids=lambda file: file.name)
 def test_an_image_drops_root(file: Path) -> None:
     users = re.findall(r"^USER (\w+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
