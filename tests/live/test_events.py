@@ -1,0 +1,162 @@
+"""Uploads that start runs: soon, few, and none forgotten whatever dies, is lost or paused on the way; on PostgreSQL."""
+
+import io
+import json
+import re
+import time
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+import pytest
+
+from demo.bucket import BUCKET
+from demo.images import draw_fruit
+from tests.conftest import PROJECT
+from tests.live.conftest import NEVER, Live
+from tests.live.parts import wait_for
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
+
+WAITS = 600  # seconds; a machine may be busy
+SOON = 60  # seconds from an upload to its run
+DAG, EXAMPLE = "/api/v2/dags/fruit_features", "/api/v2/dags/after_fruit_features"
+FRESH = count(1000)  # numbers of images that no other test has put
+
+
+@pytest.fixture(scope="module")
+def live_settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Beside this project's DAGs there is the one that docs/schedule.md shows, as it stands there."""
+    folder = tmp_path_factory.mktemp("example")
+    page = (PROJECT / "docs" / "schedule.md").read_text(encoding="utf-8")
+    (example,) = [
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "after_fruit_features" in block
+    ]
+    (folder / "after_fruit_features.py").write_text(example, encoding="utf-8")
+    kind = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    bundles = [
+        {"name": name, "classpath": kind, "kwargs": {"path": str(path)}}
+        for name, path in (("fruits", PROJECT / "dags"), ("example", folder))
+    ]
+    return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles)}
+
+
+def put(live: Live, images: int = 1) -> float:
+    """Put new images; return when the first was there."""
+    content = io.BytesIO()
+    for _ in range(images):
+        number = next(FRESH)
+        content.seek(0)
+        content.truncate()
+        draw_fruit("Kiwi", number, 5000).save(content, "JPEG")
+        live.s3.put_object(Bucket=BUCKET, Key=f"images/Kiwi/new {number}.jpg", Body=content.getvalue())
+    return time.monotonic()
+
+
+def runs(live: Live, dag: str = DAG) -> dict[str, dict[str, Any]]:
+    """All runs by their id, the oldest first."""
+    found = live.api.request("GET", f"{dag}/dagRuns?order_by=id&limit=100")["dag_runs"]
+    return {run["dag_run_id"]: run for run in found}
+
+
+def messages(live: Live) -> tuple[int, int]:
+    """How many messages wait in the queue, and how many somebody has received and not deleted yet."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = live.sqs.get_queue_attributes(QueueUrl=live.queue_url, AttributeNames=names)["Attributes"]
+    return int(found[names[0]]), int(found[names[1]])
+
+
+def features(live: Live) -> list[str]:
+    return sorted(live.column("features/", "path"))
+
+
+def images(live: Live) -> list[str]:
+    return sorted(f"s3://{BUCKET}/{key}" for key in live.keys("images/"))
+
+
+def new_runs(live: Live, before: Mapping[str, Any], *, seconds: float = WAITS) -> list[dict[str, Any]]:
+    """Wait until all images are published and nothing is at work; return the runs that this took, all successful."""
+
+    def done() -> bool:
+        return features(live) == images(live) and all(run["state"] == "success" for run in runs(live).values())
+
+    wait_for(done, "every image is there once, and all runs have succeeded", seconds, pause=2)
+    latest = json.loads(live.s3.get_object(Bucket=BUCKET, Key="results/latest.json")["Body"].read())
+    assert latest["features"] == len(images(live))
+    return [run for run_id, run in runs(live).items() if run_id not in before]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def first(live: Live) -> None:
+    """What was there from the start is published."""
+    run_id = live.api.trigger()
+    assert live.api.wait(run_id, WAITS) == "success", live.api.tasks(run_id)
+    new_runs(live, {})
+
+
+def test_an_upload_starts_a_run_within_a_minute_and_other_dags_see_its_results(live: Live) -> None:
+    before, others = runs(live), runs(live, EXAMPLE)
+    started = put(live)
+
+    wait_for(lambda: runs(live).keys() - before.keys(), "a run", SOON)
+    print(f"\nfrom the upload to the run: {time.monotonic() - started:.0f} s")
+
+    run, *more = new_runs(live, before)
+    assert (run["run_type"], more) == ("asset_triggered", [])
+    wait_for(lambda: runs(live, EXAMPLE).keys() - others.keys(), "a run of the example", SOON)
+    example = next(run_id for run_id in runs(live, EXAMPLE) if run_id not in others)
+    wait_for(lambda: runs(live, EXAMPLE)[example]["state"] == "success", "the example has succeeded", WAITS)
+    log = live.api.request("GET", f"{EXAMPLE}/dagRuns/{example}/taskInstances/use/logs/1?full_content=true")
+    assert f"{len(images(live))}" in json.dumps(log), "the number of images, from the event"
+
+
+def test_a_burst_of_uploads_is_a_few_runs(live: Live) -> None:
+    before = runs(live)
+    put(live, 500)
+    took = new_runs(live, before, seconds=900)
+
+    print(f"\nruns for 500 uploads: {len(took)}")
+    assert 1 <= len(took) <= 3
+
+
+def test_a_message_that_was_received_by_a_triggerer_that_died_starts_a_run(live: Live) -> None:
+    before = runs(live)
+    put(live)
+    wait_for(lambda: messages(live)[1], "the triggerer has received the message", SOON, pause=0.05)
+    live.parts.kill("triggerer")
+    assert runs(live).keys() == before.keys()
+    assert sum(messages(live)) == 1, "a message is kept until its event is in Airflow's database"
+
+    live.parts.start("triggerer")
+
+    assert len(new_runs(live, before)) == 1
+
+
+def test_images_that_were_put_while_the_dag_was_paused_are_found_afterwards(live: Live) -> None:
+    before = runs(live)
+    live.api.request("PATCH", DAG, {"is_paused": True})
+    put(live, 2)
+    time.sleep(45)  # longer than from an upload to its run
+    assert runs(live).keys() == before.keys()
+
+    live.api.request("PATCH", DAG, {"is_paused": False})
+
+    assert 1 <= len(new_runs(live, before)) <= 2
+
+
+def test_the_sweep_finds_images_whose_messages_were_lost(live: Live) -> None:
+    before = runs(live)
+    live.parts.kill("triggerer")
+    put(live)
+    live.sqs.purge_queue(QueueUrl=live.queue_url)
+    live.parts.start("triggerer")
+    time.sleep(15)
+    assert runs(live).keys() == before.keys(), "nobody knows of the image"
+
+    live.parts.kill("dag-processor")
+    live.parts.start("dag-processor", FRUITS_SCHEDULE="* * * * *")
+
+    took = new_runs(live, before)
+    assert {run["run_type"] for run in took} == {"scheduled"}
+    live.parts.kill("dag-processor")
+    live.parts.start("dag-processor", FRUITS_SCHEDULE=NEVER)
