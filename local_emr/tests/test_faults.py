@@ -1,19 +1,14 @@
 """Faults on demand, each seen at the API."""
 
-import http.client
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
-from botocore.exceptions import ClientError, HTTPClientError
-from emr_client import Emr, client, error, step, wait_for
+from botocore.exceptions import ClientError
+from emr_client import Emr, client, error, step
 
 from local_emr import LocalEmr
-
-# moto checks no signature, but wants to see one before it shows a private object.
-SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/eu-west-3/s3/aws4_request, Signature=0"}
 
 
 @pytest.fixture
@@ -49,6 +44,7 @@ def test_rules_are_made_shown_and_lifted_over_http(local_emr: LocalEmr, s3: Any)
         ({"fault": "meteor"}, "fault must be one of"),
         ({"fault": "s3-error", "share": 2}, "share must be from 0 to 1"),
         ({"fault": "s3-latency"}, "s3-latency needs milliseconds"),
+        ({"fault": "s3-error", "code": "Tired"}, "s3-error needs the status of code 'Tired'"),
         ({"fault": "step-exit", "colour": "red"}, "step-exit has no field colour"),
         ({"fault": "step-exit", "share": 0.5}, "step-exit takes no share"),
         ({"fault": "step-exit", "times": 0}, "times must be 1 or more"),
@@ -149,97 +145,3 @@ def test_there_is_no_capacity(local_emr: LocalEmr, cluster_api: Emr) -> None:
     (details,) = status["ErrorDetails"]
     assert details["ErrorCode"] == "INTERNAL_ERROR_EC2_INSUFFICIENT_CAPACITY_AZ"
     cluster_api.until(cluster_api.create(), "WAITING")
-
-
-# ---------------------------------------------------------------------- S3
-
-
-def test_s3_says_slow_down_to_a_share_of_the_requests(local_emr: LocalEmr, s3: Any) -> None:
-    s3.put_object(Bucket="data", Key="k", Body=b"x")
-    local_emr.faults.add(fault="s3-error", status=503, method="GET", share=0.3, seed=1)
-
-    def attempt() -> str:
-        try:
-            s3.get_object(Bucket="data", Key="k")
-        except ClientError as failed:
-            return f"{failed.response['ResponseMetadata']['HTTPStatusCode']} {failed.response['Error']['Code']}"
-        return "ok"
-
-    codes = [attempt() for _ in range(100)]
-    assert set(codes) == {"ok", "503 SlowDown"}
-    assert 20 <= codes.count("503 SlowDown") <= 40
-    s3.put_object(Bucket="data", Key="k", Body=b"y")
-
-    patient = client(local_emr, "s3", retries={"max_attempts": 10, "mode": "standard"})
-    assert patient.get_object(Bucket="data", Key="k")["Body"].read() == b"y"
-
-
-def test_s3_answers_500(local_emr: LocalEmr, s3: Any) -> None:
-    local_emr.faults.add(fault="s3-error", status=500, bucket="data", times=1)
-    with pytest.raises(ClientError) as raised:
-        s3.list_objects_v2(Bucket="data")
-    assert error(raised)[0] == "InternalError"
-    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
-    assert s3.list_objects_v2(Bucket="data")["KeyCount"] == 0
-
-
-def test_s3_drops_the_connection(local_emr: LocalEmr, s3: Any) -> None:
-    local_emr.faults.add(fault="s3-drop", method="HEAD", times=1)
-    with pytest.raises(HTTPClientError):
-        s3.head_bucket(Bucket="data")
-    s3.head_bucket(Bucket="data")
-
-
-def test_s3_drops_the_connection_in_the_middle_of_an_object(local_emr: LocalEmr, s3: Any) -> None:
-    s3.put_object(Bucket="data", Key="k", Body=b"x" * 100_000)
-    local_emr.faults.add(fault="s3-drop", method="GET", after_bytes=50_000, times=1)
-    connection = http.client.HTTPConnection("127.0.0.1", local_emr.port)
-    connection.request("GET", "/data/k", headers=SIGNED)
-    with pytest.raises(http.client.IncompleteRead) as raised:
-        connection.getresponse().read()
-    assert 49_000 < len(raised.value.partial) < 50_000
-    assert len(s3.get_object(Bucket="data", Key="k")["Body"].read()) == 100_000
-
-
-def test_s3_is_slow(local_emr: LocalEmr, s3: Any) -> None:
-    s3.put_object(Bucket="data", Key="k", Body=b"x")
-    local_emr.faults.add(fault="s3-latency", milliseconds=200, key="k")
-    began = time.monotonic()
-    s3.get_object(Bucket="data", Key="k")
-    slow = time.monotonic() - began
-    began = time.monotonic()
-    s3.list_objects_v2(Bucket="data")
-    assert slow >= 0.2 > time.monotonic() - began
-
-
-def test_requests_that_wait_go_on_once_their_rule_is_lifted(local_emr: LocalEmr, s3: Any) -> None:
-    s3.put_object(Bucket="data", Key="k", Body=b"x")
-    local_emr.faults.add(fault="s3-latency", milliseconds=3_600_000, key="k")
-    with ThreadPoolExecutor() as pool:
-        answer = pool.submit(s3.get_object, Bucket="data", Key="k")
-        wait_for(lambda: local_emr.faults.list()[0]["hits"])
-        assert not answer.done()
-        local_emr.faults.clear()
-        assert answer.result(20)["ContentLength"] == 1
-
-
-def test_latency_of_one_request_does_not_hold_up_the_others(local_emr: LocalEmr, s3: Any) -> None:
-    s3.put_object(Bucket="data", Key="k", Body=b"x")
-    local_emr.faults.add(fault="s3-latency", milliseconds=300, method="GET")
-    connections = [http.client.HTTPConnection("127.0.0.1", local_emr.port) for _ in range(20)]
-    began = time.monotonic()
-    for connection in connections:
-        connection.request("GET", "/data/k", headers=SIGNED)
-    assert {connection.getresponse().read() for connection in connections} == {b"x"}
-    assert time.monotonic() - began < 1.5
-
-
-def test_the_logs_of_steps_are_saved_whatever_s3_says(
-    local_emr: LocalEmr, cluster_api: Emr, s3: Any, cluster: str
-) -> None:
-    local_emr.faults.add(fault="s3-error")
-    steps = cluster_api.add(cluster, step("true"))
-    assert cluster_api.ended(cluster, steps) == ["COMPLETED"]
-    local_emr.faults.clear()
-    keys = wait_for(lambda: s3.list_objects_v2(Bucket="data", Prefix="logs/").get("Contents"))
-    assert len(keys) == 3

@@ -21,6 +21,7 @@ from local_emr.emr.s3_access import S3Access
 from local_emr.emr.service import EmrService
 from local_emr.fast_get import plain_object
 from local_emr.http_server import Application, ConnectionDropped, Environ, Headers, StartResponse, collect
+from local_emr.s3_errors import s3_error
 
 CREDENTIAL_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 PRESIGNED_SCOPE = re.compile(
@@ -90,7 +91,8 @@ class Gateway:
         if slow := self._faults.match("s3-latency", target):
             slow.lifted.wait(float(slow.fields["milliseconds"]) / 1000)
         if failed := self._faults.match("s3-error", target):
-            return _s3_error(start_response, int(failed.fields["status"]), environ)
+            fields = failed.fields
+            return s3_error(start_response, environ["REQUEST_METHOD"], int(fields["status"]), str(fields["code"]))
         drop = self._faults.match("s3-drop", target)
         if drop and not drop.fields["after_bytes"]:
             raise ConnectionDropped
@@ -139,23 +141,6 @@ def _json(start_response: StartResponse, status: int, answer: dict[str, Any]) ->
     return [json.dumps(answer).encode()]
 
 
-S3_ERRORS = {
-    403: ("Forbidden", "AccessDenied", "Access Denied"),
-    500: ("Internal Server Error", "InternalError", "We encountered an internal error. Please try again."),
-    501: ("Not Implemented", "NotImplemented", "This is not emulated."),
-    503: ("Service Unavailable", "SlowDown", "Please reduce your request rate."),
-}
-
-
-def _s3_error(start_response: StartResponse, status: int, environ: Environ, message: str | None = None) -> list[bytes]:
-    phrase, code, usual = S3_ERRORS.get(status, ("Error", "InternalError", "An error on demand."))
-    headers = [("Content-Type", "application/xml"), ("x-amz-request-id", secrets.token_hex(8).upper())]
-    start_response(f"{status} {phrase}", headers)
-    text = (message or usual).replace("&", "&amp;").replace("<", "&lt;")
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{text}</Message></Error>'
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body.encode()]
-
-
 def _not_emulated(environ: Environ, start_response: StartResponse, message: str) -> list[bytes]:
     if "HTTP_X_AMZ_TARGET" in environ:
         return _json(start_response, 400, {"__type": "NotImplementedException", "message": message})
@@ -166,4 +151,4 @@ def _not_emulated(environ: Environ, start_response: StartResponse, message: str)
             f"<ErrorResponse><Error><Type>Sender</Type><Code>NotImplemented</Code><Message>{text}</Message></Error>"
             "</ErrorResponse>".encode()
         ]
-    return _s3_error(start_response, 501, environ, message)
+    return s3_error(start_response, environ["REQUEST_METHOD"], 501, message=message)

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from local_emr.s3_errors import S3_ERRORS
+
 # kind -> fields that it takes (value None: required)
 KINDS: dict[str, dict[str, Any]] = {
-    "s3-error": {"status": 503},
+    "s3-error": {"status": 503, "code": ""},  # S3's code for the status, if none is named
     "s3-drop": {"after_bytes": 0},
     "s3-latency": {"milliseconds": None},
     "throttle": {},
@@ -104,6 +106,8 @@ class Faults:
         if times is not None and times < 1:
             raise FaultError(f"times must be 1 or more, not {times}")
         selectors = {name: str(rule.pop(name)) for name in SELECTORS[kind] if name in rule}
+        if kind == "s3-error" and "code" in rule and "status" not in rule:
+            rule["status"] = _status_of(rule["code"])
         fields = KINDS[kind] | rule
         unknown = rule.keys() - KINDS[kind].keys()
         if unknown:
@@ -163,6 +167,12 @@ class Faults:
                 fault.hits += 1
                 return fault
         return None
+
+
+def _status_of(code: Any) -> int:
+    if code not in S3_ERRORS:
+        raise FaultError(f"s3-error needs the status of code {code!r}; known are {', '.join(S3_ERRORS)}")
+    return S3_ERRORS[code][0]
 
 
 def _matches(pattern: str, names: str | tuple[str, ...]) -> bool:
