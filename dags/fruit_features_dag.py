@@ -44,8 +44,6 @@ runs. With new weights all images are new; the runs then only extract, and `publ
 
 from typing import Any
 
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk import TaskGroup, TriggerRule, chain, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -60,6 +58,7 @@ from fruit_features.graph import drop_implied_edges
 from fruit_features.run import Plan, Run
 from fruit_features.schedule import RESULTS, dag_schedule
 from fruit_features.trigger_form import form_params
+from patient_s3 import PatientS3Hook, PatientS3KeySensor
 
 
 @task.short_circuit
@@ -68,7 +67,7 @@ def find_new_images(params: dict[str, Any], run_id: str, ti: Any) -> dict[str, A
     from fruit_features import inventory  # importing Arrow would slow down every parse of this file
 
     run = Run.from_params(params, run_id)
-    hook = S3Hook(region_name=run.settings.region)
+    hook = PatientS3Hook(region_name=run.settings.region)
     preflight.check_writing(hook, run)
     plan = inventory.find_new(hook, run)
     if not plan.needs_cluster:
@@ -85,7 +84,7 @@ def find_new_images(params: dict[str, Any], run_id: str, ti: Any) -> dict[str, A
 def deploy_artifacts(params: dict[str, Any], run_id: str) -> dict[str, str]:
     """Upload what has changed; return the s3:// URI of each file by its name."""
     run = Run.from_params(params, run_id)
-    return artifacts.deploy(S3Hook(region_name=run.settings.region), run, config.PROJECT_FOLDER)
+    return artifacts.deploy(PatientS3Hook(region_name=run.settings.region), run, config.PROJECT_FOLDER)
 
 
 @task
@@ -100,7 +99,7 @@ def check_outputs(plan: dict[str, Any], params: dict[str, Any], run_id: str) -> 
     from fruit_features import outputs
 
     run = Run.from_params(params, run_id)
-    return outputs.check_outputs(S3Hook(region_name=run.settings.region), run, Plan(**plan))
+    return outputs.check_outputs(PatientS3Hook(region_name=run.settings.region), run, Plan(**plan))
 
 
 @task(outlets=[RESULTS])
@@ -114,7 +113,7 @@ def publish(
     from fruit_features import publishing
 
     run = Run.from_params(params, run_id)
-    hook = S3Hook(region_name=run.settings.region)
+    hook = PatientS3Hook(region_name=run.settings.region)
     if plan.get("unfinished"):
         ti.xcom_push(key="left", value=plan["left"])  # for conclude_run: a person may have skipped this task as well
         raise AirflowSkipException(publishing.leave_for_later(hook, run, results))
@@ -188,7 +187,7 @@ def fruit_features() -> None:
 
     # Beside the teardown, not above it: a good teardown below a failed step would leave the run green.
     with TaskGroup("results", prefix_group_id=False):
-        wait_for_outputs = S3KeySensor(
+        wait_for_outputs = PatientS3KeySensor(
             task_id="wait_for_outputs",
             bucket_key=asked["outputs"],
             deferrable=False,

@@ -16,11 +16,11 @@ back.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import Param, dag, task
 
 from fruit_features.run import Run
 from fruit_features.settings import PARAMS
+from patient_s3 import PatientS3Hook
 
 OF_RUNS = ("bucket", "output_prefix", "region")  # params that fruit_features has too
 
@@ -31,7 +31,7 @@ def delete_unneeded(params: dict[str, Any], run_id: str) -> str:
     from fruit_features import retention  # importing Arrow would slow down every parse of this file
 
     run = Run.from_params({name: params[name] for name in OF_RUNS}, run_id)
-    hook, min_age = S3Hook(region_name=run.settings.region), timedelta(days=params["min_age_days"])
+    hook, min_age = PatientS3Hook(region_name=run.settings.region), timedelta(days=params["min_age_days"])
     unneeded = retention.find_unneeded(
         hook, run.layout, keep_runs=params["keep_runs"], min_age=min_age, now=datetime.now(UTC)
     )

@@ -5,6 +5,7 @@ But it has no names for some keys that S3 allows, knows no AWS profiles and no `
 prose only. So credentials, endpoint and region are botocore's, and whatever obstore fails at is botocore's to try again.
 """
 
+import random
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,11 +17,13 @@ from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import ConnectionError, HTTPClientError, NoCredentialsError  # noqa: A004 - botocore's own
 
-# Bounds how long an endpoint that cannot be reached blocks a job. Standard mode backs off, for a minute in all, as S3 may
-# ask to slow down as long.
+# Bounds how long an endpoint that cannot be reached blocks a job. The pauses between ten attempts are 67 to 111 seconds in all: a
+# minute without S3 must not fail it.
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 10, 20, 10
+LONGEST_PAUSE = 20.0  # seconds
+_PASSING_STATUS = frozenset({429, 500, 502, 503, 504})
 
 # obstore's own attempts, before botocore's: enough for a connection that was closed meanwhile.
 _RETRIES = {
@@ -71,11 +74,43 @@ def connection() -> Connection:
 @lru_cache(maxsize=1)
 def _connection() -> Connection:
     session = botocore.session.get_session()
-    retries = {"mode": "standard", "max_attempts": ATTEMPTS}
     config = Config(
-        connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries=retries, max_pool_connections=64
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        max_pool_connections=64,
     )
-    return Connection(session, session.create_client("s3", config=config))
+    client = session.create_client("s3", config=config)
+    events = client.meta.events
+    events.unregister(
+        "needs-retry.s3", unique_id="retry-config-s3"
+    )  # it would add "reached max retries: 0" to every error
+    events.register_first("needs-retry.s3", _pause)
+    return Connection(session, client)
+
+
+def _pause(attempts: int, response: Any, caught_exception: Exception | None, **_: Any) -> float | None:
+    """Return how many seconds to wait before another attempt at a request, or None for none; a handler of botocore's.
+
+    In place of botocore's own retries, which all threads of a client share: after a hundred of them it makes none. The thirty-two
+    threads of a worker have used those up within seconds.
+
+    Args:
+        attempts: how many were made.
+        response: of S3, with what botocore reads from it; None if there is none.
+        caught_exception: in place of a response.
+    """
+    if attempts >= ATTEMPTS or not _may_pass(response, caught_exception):
+        return None
+    return min(2.0 ** (attempts - 1), LONGEST_PAUSE) * random.uniform(0.6, 1)  # noqa: S311 - threads must not return together
+
+
+def _may_pass(response: Any, error: Exception | None) -> bool:
+    """Say whether another attempt can help: S3 cannot answer now, or the connection broke."""
+    if response is None:
+        return isinstance(error, ConnectionError | HTTPClientError)
+    answer, parsed = response
+    return answer.status_code in _PASSING_STATUS or parsed.get("Error", {}).get("Code") == "RequestTimeout"
 
 
 def client() -> Any:

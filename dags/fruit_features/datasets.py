@@ -20,6 +20,7 @@ from fruit_features import listing
 from fruit_features.config import HTTPS_PROXY
 from fruit_features.layout import Location
 from fruit_features.objects import content_type
+from patient_s3 import ATTEMPTS
 
 IMAGE_FIELDS = [
     pa.field("path", pa.string()),
@@ -78,6 +79,7 @@ def filesystem(hook: S3Hook) -> pa_fs.S3FileSystem:
         endpoint_override=endpoint,  # wherever boto3 goes: a VPC endpoint, FIPS, a laptop's own
         force_virtual_addressing=False,
         proxy_options=HTTPS_PROXY if scheme == "https" else None,
+        retry_strategy=pa_fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     )
 
 

@@ -33,6 +33,11 @@ def exists(hook: S3Hook, where: Location) -> bool:
     return bool(hook.check_for_key(where.key, where.bucket))
 
 
+def read(hook: S3Hook, where: Location) -> Any:
+    """Return S3's answer to a GET; without the HEAD before it that a hook's `get_key` sends, whose errors give no reason."""
+    return hook.get_conn().get_object(Bucket=where.bucket, Key=where.key)
+
+
 def put(hook: S3Hook, where: Location, content: bytes, **conditions: str) -> None:
     """Write an object in one PUT: readers see the whole of it or nothing."""
     client: Any = hook.get_conn()
@@ -76,7 +81,7 @@ def read_json(hook: S3Hook, where: Location, *needed: str) -> dict[str, Any]:
     Raises:
         AirflowFailException: naming the object that is damaged.
     """
-    return parse_json(where, hook.get_key(where.key, where.bucket).get()["Body"].read(), *needed)
+    return parse_json(where, read(hook, where)["Body"].read(), *needed)
 
 
 def parse_json(where: Location, content: bytes, *needed: str) -> dict[str, Any]:

@@ -28,6 +28,10 @@ IMPATIENT = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standar
 QUOTAS = {"ON_DEMAND": "L-1216C47A", "SPOT": "L-34B43A08"}
 STANDARD_FAMILY = re.compile(r"(a|c|d|h|i|im|is|m|r|t|z)\d")
 STACK = "create the stack of docs/aws.md"
+# S3's codes that are about who asks, not about what for.
+CREDENTIALS = frozenset(
+    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
+)
 
 
 class Account:
@@ -53,7 +57,7 @@ def check_writing(hook: S3Hook, run: Run) -> None:
     """Check that Airflow may write below each prefix that it writes to; nothing is written.
 
     Raises:
-        AirflowFailException: naming the prefixes that are closed.
+        AirflowFailException: naming the prefixes that are closed, or S3's reason to refuse Airflow's credentials.
     """
     layout = run.layout
     folders = (layout.run_folder, layout.artifacts, layout.run_results)
@@ -70,7 +74,13 @@ def _may_write(hook: S3Hook, where: Any) -> bool:
     try:
         objects.put(hook, where, b"", IfMatch=f'"{"0" * 32}"')
     except ClientError as error:  # whatever else is wrong with the bucket is named when it is listed
-        return error.response["Error"]["Code"] not in {"AccessDenied", "403"}
+        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        if code in CREDENTIALS:
+            raise AirflowFailException(
+                f"S3 refuses Airflow's credentials ({code}: {message}): renew or correct those of the connection aws_default, or "
+                "what the workers have in its place, and see that their clocks are right"
+            ) from None
+        return code not in {"AccessDenied", "403"}
     return True
 
 

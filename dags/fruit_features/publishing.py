@@ -32,7 +32,7 @@ def _read_latest(hook: S3Hook, run: Run) -> tuple[dict[str, Any], str | None]:
     where = run.layout.latest
     if not objects.exists(hook, where):
         return {}, None
-    found = hook.get_key(where.key, where.bucket).get()
+    found = objects.read(hook, where)
     try:
         return objects.parse_json(where, found["Body"].read()), found["ETag"]
     except AirflowFailException as damaged:

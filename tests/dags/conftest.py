@@ -5,11 +5,11 @@ from pathlib import Path
 
 import boto3
 import pytest
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from demo.images import write_images
 from fruit_features.run import Run
 from local_emr import LocalEmr
+from patient_s3 import PatientS3Hook
 from tests.dags.pipeline import Pipeline
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
@@ -39,13 +39,13 @@ def drawn_pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> I
 
 
 @pytest.fixture
-def hook(endpoint: LocalEmr, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Hook]:
-    """An S3Hook, with the bucket ``fruits`` that is empty before and gone after the test."""
+def hook(endpoint: LocalEmr, monkeypatch: pytest.MonkeyPatch) -> Iterator[PatientS3Hook]:
+    """The DAG's hook, with the bucket ``fruits`` that is empty before and gone after the test."""
     for name, value in endpoint.environment().items():
         monkeypatch.setenv(name, value)
     endpoint.reset()  # buckets are shared by all endpoints of a process, and another test may have left its own
     bucket = boto3.resource("s3").Bucket("fruits")
     bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
-    yield S3Hook(region_name="eu-west-3")
+    yield PatientS3Hook(region_name="eu-west-3")
     bucket.objects.all().delete()
     bucket.delete()

@@ -166,6 +166,15 @@ def test_what_airflow_may_not_look_at_is_no_failure(hook: S3Hook, make_run: Buil
         assert any(line.startswith(f"{name}: not checked (") for line in said), said
 
 
+@pytest.mark.parametrize(
+    "code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "RequestTimeTooSkewed"]
+)
+def test_credentials_that_s3_refuses_are_named(endpoint: LocalEmr, hook: S3Hook, make_run: Build, code: str) -> None:
+    endpoint.faults.add(fault="s3-error", code=code, method="PUT")
+    with pytest.raises(AirflowFailException, match=rf"S3 refuses Airflow's credentials \({code}: .*aws_default"):
+        preflight.check_writing(hook, make_run())
+
+
 @pytest.mark.parametrize("folder", ["runs", "artifacts", "results"])
 def test_a_closed_prefix_is_named_before_anything_is_written(
     endpoint: LocalEmr, hook: S3Hook, make_run: Build, folder: str

@@ -171,8 +171,9 @@ def test_of_two_writers_the_first_stays(s3: Any) -> None:
 def test_a_write_that_fails_is_named(s3: Any, fail: Fail) -> None:
     fail(fault="s3-error", status=403, key="new/part-1", method="PUT")
 
-    with pytest.raises(JobError, match="s3://fruits/new/part-1: cannot be written"):
+    with pytest.raises(JobError, match="s3://fruits/new/part-1: cannot be written") as raised:
         uris.create("s3://fruits/new/part-1", b"first")
+    assert "max retries" not in str(raised.value)
 
 
 def test_the_end_of_an_object(s3: Any) -> None:
@@ -286,6 +287,17 @@ def test_an_error_that_passes_costs_nothing(s3: Any, fail: Fail) -> None:
     fail(fault="s3-error", status=503, key="Kiwi/1", times=1)
 
     assert read_many([source]) == [b"content"]
+
+
+def test_an_outage_that_meets_every_thread_costs_nothing(s3: Any, fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More retries than the hundred that botocore's standard mode allows all threads of a client together."""
+    sources = [put(s3, f"Kiwi/{number}", str(number).encode()) for number in range(40)]
+    monkeypatch.setattr(s3_clients, "ATTEMPTS", 10)
+    monkeypatch.setattr(s3_clients, "LONGEST_PAUSE", 0.05)
+    for number in range(40):
+        fail(fault="s3-error", status=503, key=f"Kiwi/{number}", times=6)  # of which two go to obstore
+
+    assert read_many(sources) == [str(number).encode() for number in range(40)]
 
 
 def test_an_error_that_stays_is_not_the_images_fault(s3: Any, fail: Fail) -> None:
