@@ -56,8 +56,8 @@ test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airf
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
 
 FAULTS = FRUITS_TEST_FAULTS=1 FRUITS_TEST_LIVE=1 JAVA_HOME="$(CURDIR)/$(VENV)/java"
-# A file stays in one process, as what it starts is started once.
-IN_TWO = --quiet --tb=short --numprocesses 2 --dist loadfile
+# A file stays in one process, as what it starts is started once; slow files are taken first (tests/conftest.py).
+IN_TWO = --quiet --tb=short --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected, and a table of the verdicts: those too that take too long for make test
 	@rm -f $(VENV)/faults-*.xml

@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for marker, variable in OPT_IN.items():
         if not os.environ.get(variable):
             items[:] = [item for item in items if not item.get_closest_marker(marker)]
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: not any(item.get_closest_marker(marker) for marker in ("slow", *OPT_IN)))
 
 
 def _from_environment(name: str, what: str) -> Path:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,13 @@ class Pipeline:
     def upload(self, file: Path, name: str) -> None:
         self.s3.upload_file(str(file), BUCKET, f"images/{name}")
 
-    def run(self, **params: Any) -> Run:
+    def run(self, watch: Callable[[str], object] = bool, **params: Any) -> Run:
+        """Run the DAG with these params; `watch` gets each line of its log at once."""
+        log = []
         with self.airflow.test_dag("fruit_features", {"weights": self.weights, **params}) as test:
-            log = list(test)
+            for line in test:
+                log.append(line)
+                watch(line)
         self.logs += log
         return Run(test.exit_code, log)
 

@@ -187,6 +187,18 @@ def test_a_cluster_that_never_works_fails_the_run_at_once(
     assert pipeline.latest() == before
 
 
+def test_credentials_that_s3_refuses_cost_nothing(pipeline: Pipeline, first: Run) -> None:
+    before, clusters = pipeline.latest(), pipeline.clusters()
+    pipeline.aws.faults.add(fault="s3-error", code="InvalidAccessKeyId")
+    failed = pipeline.run(variance=0.6)
+    pipeline.aws.faults.clear()
+
+    assert failed.exit_code != 0
+    assert failed.started == ["find_new_images", "conclude_run"], "without a second try"
+    assert any("S3 refuses Airflow's credentials (InvalidAccessKeyId: " in error for error in failed.errors())
+    assert (pipeline.latest(), pipeline.clusters()) == (before, clusters)
+
+
 @pytest.mark.parametrize(("caller", "who"), [("airflow", "airflow"), ("local", "nodes")])
 def test_the_policies_of_the_template_allow_what_was_done_and_nothing_else(
     pipeline: Pipeline, first: Run, caller: str, who: str
