@@ -38,7 +38,7 @@ class Airflow:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=120) as response:
-            return json.load(response)
+            return json.loads(response.read() or "null")
 
     def trigger(self, **conf: Any) -> str:
         body = {"logical_date": None, "conf": conf}

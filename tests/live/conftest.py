@@ -11,7 +11,7 @@ import pytest
 
 from demo.bucket import BUCKET, client, fill_bucket, queue_of_new_images
 from demo.images import write_images
-from local_emr import LocalEmr
+from local_emr import LocalEmr, Timing
 from tests.dags.test_live_airflow import Airflow
 from tests.live.parts import AirflowParts
 from tests.live.postgres import Postgres
@@ -66,10 +66,18 @@ def live_settings() -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory, weights: Path, live_settings: Mapping[str, str]) -> Iterator[Live]:
+def live_timing() -> Timing:
+    """What clusters take, in seconds; override it in a module to change it."""
+    return Timing()
+
+
+@pytest.fixture(scope="module")
+def live(
+    tmp_path_factory: pytest.TempPathFactory, weights: Path, live_settings: Mapping[str, str], live_timing: Timing
+) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("live")
     write_images(folder / "images", 3)
-    with Postgres() as database, LocalEmr(port=0) as aws:
+    with Postgres() as database, LocalEmr(port=0, timing=live_timing) as aws:
         uri = fill_bucket(aws.endpoint_url, str(folder / "images"), str(weights), print)
         queue_url = queue_of_new_images(aws.endpoint_url)
         settings = {

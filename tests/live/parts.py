@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 from demo.local_airflow import LocalAirflow
 from local_emr.emr.reaper import Reaper, session_members, signal_session
 from tests.dags.test_live_airflow import Airflow
@@ -107,6 +109,20 @@ class AirflowParts:
         """Return the process ids of a part, its own first: of the scheduler, those of tasks too."""
         session = self._processes[part].pid
         return sorted(session_members(session), key=lambda pid: (pid != session, pid))
+
+    def kill_busy_workers(self) -> None:
+        """Send SIGKILL to the workers that have a task, and to the task's own process.
+
+        Not to idle ones: while such a process waits for work it holds the lock of the queue that all share, and LocalExecutor
+        would hang.
+        """
+        workers = [psutil.Process(pid) for pid in self.processes("scheduler")[1:]]
+        busy = [worker for worker in workers if "LocalExecutor" in worker.name() + " ".join(worker.cmdline())]
+        busy = [worker for worker in busy if worker.children()]
+        assert busy, [worker.cmdline() for worker in workers]
+        for worker in busy:
+            for process in [*worker.children(recursive=True), worker]:
+                process.kill()
 
     def client(self, emr: Any) -> Airflow:
         """Return a client of the REST API."""
