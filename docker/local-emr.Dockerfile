@@ -12,7 +12,7 @@ COPY dev dev
 COPY requirements requirements
 COPY local_emr local_emr
 # The cache holds 1 GB of archives that nothing needs any more.
-RUN make setup && rm -rf /root/.cache
+RUN make setup && rm -rf ~/.cache
 COPY demo demo
 RUN .venv/airflow/bin/python -m demo.seed --weights-only
 

@@ -1,6 +1,7 @@
 """S3's errors as S3 words them: code, status and message."""
 
 import secrets
+from http.client import responses
 
 from local_emr.http_server import StartResponse
 
@@ -23,13 +24,6 @@ S3_ERRORS = {
         400,
         "Your socket connection to the server was not read from or written to within the timeout period.",
     ),
-}
-PHRASES = {
-    400: "Bad Request",
-    403: "Forbidden",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
 }
 
 
@@ -54,7 +48,7 @@ def s3_error(
     code = code or code_of(status)
     usual = S3_ERRORS[code][1] if code in S3_ERRORS else "An error on demand."
     headers = [("Content-Type", "application/xml"), ("x-amz-request-id", secrets.token_hex(8).upper())]
-    start_response(f"{status} {PHRASES.get(status, 'Error')}", headers)
+    start_response(f"{status} {responses.get(status, 'Error')}", headers)
     text = (message or usual).replace("&", "&amp;").replace("<", "&lt;")
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{text}</Message></Error>'
     return [] if method == "HEAD" else [body.encode()]
