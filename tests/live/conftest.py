@@ -1,6 +1,7 @@
 """Airflow in parts, PostgreSQL, and the local AWS endpoint with a bucket that reports new images to a queue."""
 
 import io
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,10 @@ class Live:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
+    def published(self) -> dict[str, Any]:
+        """What `latest.json` says."""
+        return json.loads(self.s3.get_object(Bucket=BUCKET, Key="results/latest.json")["Body"].read())
+
     def column(self, prefix: str, name: str) -> list[Any]:
         """One column of a Parquet dataset in the bucket, all rows."""
         found: list[Any] = []
@@ -88,3 +93,10 @@ def live(
         }
         with AirflowParts(folder / "home", database.uri, aws.environment(), settings | dict(live_settings)) as parts:
             yield Live(parts, database, aws, parts.client(client("emr", aws.endpoint_url)), queue_url)
+
+
+@pytest.fixture
+def before(live: Live) -> Iterator[dict[str, Any]]:
+    """What is published before a test, after which no fault is left."""
+    yield live.published()
+    live.aws.faults.clear()

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
@@ -19,20 +18,16 @@ NEW_IMAGES = 3
 FRESH = count(1000)  # numbers of images that no other test has put
 
 
-def published(live: Live) -> dict[str, Any]:
-    return json.loads(live.s3.get_object(Bucket=BUCKET, Key="results/latest.json")["Body"].read())
-
-
 def publish_first(live: Live) -> None:
     """Make the first results."""
     run_id = live.api.trigger()
     assert live.api.wait(run_id, WAITS) == "success", live.api.tasks(run_id)
 
 
-def put_new_images(live: Live) -> None:
-    for number in (next(FRESH) for _ in range(NEW_IMAGES)):
+def put_new_images(live: Live, images: int = NEW_IMAGES) -> None:
+    for number in (next(FRESH) for _ in range(images)):
         image = io.BytesIO()
-        draw_fruit("Kiwi", number, 2000).save(image, "JPEG")
+        draw_fruit("Kiwi", number, 5000).save(image, "JPEG")
         live.s3.put_object(Bucket=BUCKET, Key=f"images/Kiwi/new {number}.jpg", Body=image.getvalue())
 
 
@@ -65,12 +60,12 @@ def assert_whole(live: Live, before: dict[str, Any], run_id: str) -> None:
     """Nothing is alive, what is published is the former or this run's, and the run or the next one has every image once."""
     wait_for_the_end_of_clusters(live)
     live.aws.faults.clear()
-    if published(live)["run"] != run_name(run_id):
-        assert published(live) == before
+    if live.published()["run"] != run_name(run_id):
+        assert live.published() == before
         again = live.api.trigger()
         assert live.api.wait(again, WAITS) == "success", live.api.tasks(again)
-        assert published(live)["run"] == run_name(again)
+        assert live.published()["run"] == run_name(again)
     features = Counter(live.column("features/", "path"))
     assert set(features) == {f"s3://{BUCKET}/{key}" for key in live.keys("images/")}
     assert set(features.values()) == {1}
-    assert published(live)["features"] == len(features)
+    assert live.published()["features"] == len(features)

@@ -3,13 +3,13 @@
 After each: no cluster is alive, `latest.json` is whole, and a rerun has every image once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from tests.live.conftest import Live
-from tests.live.runs import WAITS, assert_whole, extracting, held_at, publish_first, published
+from tests.live.runs import WAITS, assert_whole, extracting, held_at, publish_first
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
@@ -24,13 +24,6 @@ def live_settings() -> Mapping[str, str]:
 def first(live: Live) -> None:
     """There are published results."""
     publish_first(live)
-
-
-@pytest.fixture(autouse=True)
-def before(live: Live) -> Iterator[dict[str, Any]]:
-    """What is published before a test."""
-    yield published(live)
-    live.aws.faults.clear()
 
 
 @pytest.mark.parametrize("part", ["scheduler", "triggerer"])

@@ -1,27 +1,23 @@
 """Uploads that start runs: soon, few, and none forgotten whatever dies, is lost or paused on the way; on PostgreSQL."""
 
-import io
 import json
 import re
 import time
 from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
 import pytest
 
 from demo.bucket import BUCKET
-from demo.images import draw_fruit
 from tests.conftest import PROJECT
 from tests.live.conftest import NEVER, Live
 from tests.live.parts import wait_for
+from tests.live.runs import WAITS, publish_first, put_new_images
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
-WAITS = 600  # seconds; a machine may be busy
 SOON = 60  # seconds from an upload to its run
 DAG, EXAMPLE = "/api/v2/dags/fruit_features", "/api/v2/dags/after_fruit_features"
-FRESH = count(1000)  # numbers of images that no other test has put
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +35,6 @@ def live_settings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]
         for name, path in (("fruits", PROJECT / "dags"), ("example", folder))
     ]
     return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles)}
-
-
-def put(live: Live, images: int = 1) -> float:
-    """Put new images; return when the first was there."""
-    content = io.BytesIO()
-    for _ in range(images):
-        number = next(FRESH)
-        content.seek(0)
-        content.truncate()
-        draw_fruit("Kiwi", number, 5000).save(content, "JPEG")
-        live.s3.put_object(Bucket=BUCKET, Key=f"images/Kiwi/new {number}.jpg", Body=content.getvalue())
-    return time.monotonic()
 
 
 def runs(live: Live, dag: str = DAG) -> dict[str, dict[str, Any]]:
@@ -81,22 +65,21 @@ def new_runs(live: Live, before: Mapping[str, Any], *, seconds: float = WAITS) -
         return features(live) == images(live) and all(run["state"] == "success" for run in runs(live).values())
 
     wait_for(done, "every image is there once, and all runs have succeeded", seconds, pause=2)
-    latest = json.loads(live.s3.get_object(Bucket=BUCKET, Key="results/latest.json")["Body"].read())
-    assert latest["features"] == len(images(live))
+    assert live.published()["features"] == len(images(live))
     return [run for run_id, run in runs(live).items() if run_id not in before]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def first(live: Live) -> None:
     """What was there from the start is published."""
-    run_id = live.api.trigger()
-    assert live.api.wait(run_id, WAITS) == "success", live.api.tasks(run_id)
+    publish_first(live)
     new_runs(live, {})
 
 
 def test_an_upload_starts_a_run_within_a_minute_and_other_dags_see_its_results(live: Live) -> None:
     before, others = runs(live), runs(live, EXAMPLE)
-    started = put(live)
+    put_new_images(live, 1)
+    started = time.monotonic()
 
     wait_for(lambda: runs(live).keys() - before.keys(), "a run", SOON)
     print(f"\nfrom the upload to the run: {time.monotonic() - started:.0f} s")
@@ -112,7 +95,7 @@ def test_an_upload_starts_a_run_within_a_minute_and_other_dags_see_its_results(l
 
 def test_a_burst_of_uploads_is_a_few_runs(live: Live) -> None:
     before = runs(live)
-    put(live, 500)
+    put_new_images(live, 500)
     took = new_runs(live, before, seconds=900)
 
     print(f"\nruns for 500 uploads: {len(took)}")
@@ -121,7 +104,7 @@ def test_a_burst_of_uploads_is_a_few_runs(live: Live) -> None:
 
 def test_a_message_that_was_received_by_a_triggerer_that_died_starts_a_run(live: Live) -> None:
     before = runs(live)
-    put(live)
+    put_new_images(live, 1)
     wait_for(lambda: messages(live)[1], "the triggerer has received the message", SOON, pause=0.05)
     live.parts.kill("triggerer")
     assert runs(live).keys() == before.keys()
@@ -135,7 +118,7 @@ def test_a_message_that_was_received_by_a_triggerer_that_died_starts_a_run(live:
 def test_images_that_were_put_while_the_dag_was_paused_are_found_afterwards(live: Live) -> None:
     before = runs(live)
     live.api.request("PATCH", DAG, {"is_paused": True})
-    put(live, 2)
+    put_new_images(live, 2)
     time.sleep(45)  # longer than from an upload to its run
     assert runs(live).keys() == before.keys()
 
@@ -147,7 +130,7 @@ def test_images_that_were_put_while_the_dag_was_paused_are_found_afterwards(live
 def test_the_sweep_finds_images_whose_messages_were_lost(live: Live) -> None:
     before = runs(live)
     live.parts.kill("triggerer")
-    put(live)
+    put_new_images(live, 1)
     live.sqs.purge_queue(QueueUrl=live.queue_url)
     live.parts.start("triggerer")
     time.sleep(15)

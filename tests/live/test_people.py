@@ -4,7 +4,7 @@ After each: no cluster is alive, `latest.json` is whole, and a rerun has every i
 idle for a tenth of the minutes that they are asked for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,7 +17,6 @@ from tests.live.runs import (
     assert_whole,
     extracting,
     publish_first,
-    published,
     state,
     wait_for_the_end_of_clusters,
 )
@@ -41,13 +40,6 @@ def live_timing() -> Timing:
 def first(live: Live) -> None:
     """There are published results."""
     publish_first(live)
-
-
-@pytest.fixture(autouse=True)
-def before(live: Live) -> Iterator[dict[str, Any]]:
-    """What is published before a test."""
-    yield published(live)
-    live.aws.faults.clear()
 
 
 def extractions(live: Live) -> list[str]:
