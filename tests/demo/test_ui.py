@@ -28,6 +28,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def command_of(process: psutil.Process) -> str:
+    """Its command line, or nothing once it has ended: Airflow starts many that last a moment, then are zombies for another."""
+    with contextlib.suppress(psutil.NoSuchProcess):  # ZombieProcess is one, too
+        return " ".join(process.cmdline())
+    return ""
+
+
 class Ui:
     """A running `demo.ui`, and the processes that it has started."""
 
@@ -57,13 +64,11 @@ class Ui:
 
     def has_started(self, name: str) -> bool:
         self.started = psutil.Process(self.process.pid).children(recursive=True)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return any(name in " ".join(process.cmdline()) for process in self.started)
-        return False
+        return any(name in command_of(process) for process in self.started)
 
     def component(self, name: str) -> psutil.Process:
-        (standalone,) = [process for process in self.started if "standalone" in " ".join(process.cmdline())]
-        return next(process for process in standalone.children() if name in " ".join(process.cmdline()))
+        (standalone,) = [process for process in self.started if "standalone" in command_of(process)]
+        return next(process for process in standalone.children() if name in command_of(process))
 
     def leaves_nothing_within(self, seconds: float) -> bool:
         self.process.wait(seconds)

@@ -117,9 +117,8 @@ class AirflowParts:
         would hang.
         """
         workers = [psutil.Process(pid) for pid in self.processes("scheduler")[1:]]
-        busy = [worker for worker in workers if "LocalExecutor" in worker.name() + " ".join(worker.cmdline())]
-        busy = [worker for worker in busy if worker.children()]
-        assert busy, [worker.cmdline() for worker in workers]
+        busy = [worker for worker in workers if _is_busy(worker)]
+        assert busy, workers
         for worker in busy:
             for process in [*worker.children(recursive=True), worker]:
                 process.kill()
@@ -180,3 +179,11 @@ class AirflowParts:
         name = part.replace("-", "_")
         beat = health[name][f"latest_{name}_heartbeat"]
         return bool(beat) and datetime.fromisoformat(beat) > since
+
+
+def _is_busy(worker: psutil.Process) -> bool:
+    """Whether it is a worker of LocalExecutor that has a task; one that has ended since it was listed is not."""
+    try:
+        return "LocalExecutor" in worker.name() + " ".join(worker.cmdline()) and bool(worker.children())
+    except psutil.NoSuchProcess:
+        return False
