@@ -1,14 +1,13 @@
-"""Parquet datasets under the contracts of `schemas`: read with Spark, checked without it."""
+"""Parquet datasets under the contracts of `schemas`: which of their files count, checked by their footers."""
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import StructType
+from pyarrow import parquet
 
 from spark_jobs import uris
 from spark_jobs.errors import DamagedFileError, JobError
@@ -21,30 +20,28 @@ FOOTERS_AT_ONCE = 32
 log = logging.getLogger(__name__)
 
 
-def spark_schema(schema: pa.Schema) -> StructType:
-    """Return the Spark form of `schema`; every column is nullable, as in any Parquet that Spark reads."""
-    return from_arrow_schema(schema)
+@dataclass(frozen=True)
+class DataFile:
+    """A Parquet file that counts.
 
-
-def read_dataset(spark: SparkSession, paths: str | Sequence[str], schema: pa.Schema) -> DataFrame:
-    """Read Parquet known to hold `schema`: written by this job, or checked by one of the functions below.
-
-    Spark would infer the schema with a job of its own, half a second for each dataset.
-
-    Args:
-        spark: the session.
-        paths: URIs of files or folders, as `uris.normalize` returns them.
-        schema: a contract of `schemas`.
-
-    Returns:
-        Exactly the columns of `schema`, in its order, whatever order they are stored in.
+    Attributes:
+        uri: its name.
+        row_groups: how many rows each of its row groups has.
+        size: in bytes; 0 if it is not known.
     """
-    read = [paths] if isinstance(paths, str) else paths
-    return spark.read.schema(spark_schema(schema)).parquet(*map(glob_escaped, read)).select(*schema.names)
+
+    uri: str
+    row_groups: tuple[int, ...]
+    size: int = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return sum(self.row_groups)
 
 
-def check_dataset(uri: str, schema: pa.Schema, name: str) -> list[str]:
-    """Check the footers of the Parquet files at `uri`, a file or a folder of them, without Spark; return their URIs.
+def check_dataset(uri: str, schema: pa.Schema, name: str) -> list[DataFile]:
+    """Check the footers of the Parquet files at `uri`, a file or a folder of them, and return the files.
 
     Args:
         uri: as `uris.normalize` returns it.
@@ -54,28 +51,23 @@ def check_dataset(uri: str, schema: pa.Schema, name: str) -> list[str]:
     Raises:
         JobError: nothing to read, or a column is missing or has another type.
     """
-    files = [uris.join(uri, file) for file in data_files(uri)]
-    if not files and uris.exists(uri):
-        files = [uri]
-    if not files:
+    sizes = {uris.join(uri, file): size for file, size in data_files(uri).items()}
+    if not sizes and uris.exists(uri):
+        sizes = {uri: 0}
+    if not sizes:
         raise JobError(f"{name} {uri}: no Parquet file there")
-    for file, problem in zip(files, _problems(files, schema), strict=True):
-        if problem:
-            raise JobError(f"{name} {file}: {problem}")
-    return files
+    checked = _checked(sizes, schema)
+    for file, found in checked.items():
+        if isinstance(found, DamagedFileError):
+            raise JobError(f"{name} {file}: {_problem(found, file)}")
+    return [found for found in checked.values() if isinstance(found, DataFile)]
 
 
-def count_rows(files: Sequence[str]) -> int:
-    """Return how many rows these Parquet files have, by their footers."""
-    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        return sum(footer.num_rows for footer in pool.map(read_footer, files))
+def feature_files(uri: str) -> list[DataFile]:
+    """Return the files at `uri` whose features count, in order of their names.
 
-
-def feature_files(uri: str) -> list[str]:
-    """Return what to read at `uri` to get the features that count.
-
-    Those are the rows of every whole Parquet file `part-….parquet` that has the columns of `schemas.FEATURES`, whether or
-    not its run has ended: such a file never changes.
+    Those are the whole Parquet files `part-….parquet` that have the columns of `schemas.FEATURES`, whether or not their run
+    has ended: such a file never changes.
 
     Args:
         uri: the root of the folders `run=…` of all runs, or one such folder.
@@ -87,65 +79,73 @@ def feature_files(uri: str) -> list[str]:
     counting = _counting(uri, files, _parts(files), FEATURES, "features")
     if not counting:
         raise JobError(f"features {uri}: no Parquet file there")
-    return _shortest(uri, counting, files)
+    return counting
 
 
-def reject_files(uri: str) -> list[str]:
-    """Return what to read at `uri` to get the rejects that count: those in folders with `_SUCCESS`, of runs that finished.
+def reject_files(uri: str) -> list[DataFile]:
+    """Return the files at `uri` whose rejects count: those in folders with `_SUCCESS`, of runs that finished.
 
     Args:
         uri: as for `feature_files`.
     """
     there = uris.list_files(uri)
     finished = {folder for folder, _, name in (file.rpartition("/") for file in there) if name == "_SUCCESS"}
-    files = [file for file in there if _is_data(file)]
-    of_finished = [file for file in files if file.rpartition("/")[0] in finished]
-    return _shortest(uri, _counting(uri, of_finished, _parts(of_finished), REJECTS, "rejects"), files)
+    files = {file: size for file, size in there.items() if _is_data(file) and file.rpartition("/")[0] in finished}
+    return _counting(uri, files, _parts(files), REJECTS, "rejects")
 
 
-def _parts(files: list[str]) -> list[str]:
+def _parts(files: Iterable[str]) -> list[str]:
     """Return those of `files` that a job has written into a run's folder: this one, if it has no folders `run=…`."""
     parts = [file for file in files if PART.fullmatch(file)]
     of_runs = [file for file in parts if file.startswith("run=")]
     return of_runs or parts
 
 
-def _counting(uri: str, files: list[str], parts: list[str], schema: pa.Schema, name: str) -> list[str]:
+def _counting(uri: str, files: Mapping[str, int], parts: list[str], schema: pa.Schema, name: str) -> list[DataFile]:
     """Return the `parts` that hold `schema`; log a warning for every other one of the `files`."""
-    problems: dict[str, str | None] = dict.fromkeys(files, "not a file part-….parquet of a run")
-    problems |= zip(parts, _problems([uris.join(uri, file) for file in parts], schema), strict=True)
-    for file, problem in sorted(problems.items()):
-        if problem:
-            log.warning("%s does not count as %s: %s", uris.join(uri, file), name, problem)
-    return [file for file in files if not problems[file]]
+    checked = _checked({uris.join(uri, file): files[file] for file in parts}, schema)
+    others = {uris.join(uri, file): "not a file part-….parquet of a run" for file in files}
+    problems = {uri: _problem(found, uri) for uri, found in checked.items() if isinstance(found, DamagedFileError)}
+    for file, problem in sorted((others | problems).items()):
+        if not isinstance(checked.get(file), DataFile):
+            log.warning("%s does not count as %s: %s", file, name, problem)
+    return [found for found in checked.values() if isinstance(found, DataFile)]
 
 
-def data_files(uri: str) -> list[str]:
-    """Return the paths in the folder `uri` of the files that Spark would read; it skips names that begin with `_` or `.`."""
-    return [file for file in uris.list_files(uri) if _is_data(file)]
+def data_files(uri: str) -> dict[str, int]:
+    """Return the sizes of the files in the folder `uri` by their paths in it, but of names that begin with `_` or `.`.
+
+    Those are what Spark and Hive would not read either.
+    """
+    return {file: size for file, size in uris.list_files(uri).items() if _is_data(file)}
 
 
 def _is_data(file: str) -> bool:
     return not any(part.startswith(("_", ".")) for part in file.split("/"))
 
 
-def _shortest(uri: str, counting: list[str], files: list[str]) -> list[str]:
-    """Return the URIs of `counting`; the folder's alone if that means the same, since Spark lists a folder at once."""
-    return [uri] if counting and counting == files else [uris.join(uri, file) for file in counting]
+def _checked(sizes: Mapping[str, int], schema: pa.Schema) -> dict[str, DataFile | DamagedFileError]:
+    """Return each of the files with these URIs and sizes, or why it does not hold `schema`."""
 
-
-def _problems(files: list[str], schema: pa.Schema) -> list[str | None]:
-    """Return for each of these URIs why it does not hold `schema`, or None if it does."""
-
-    def problem(uri: str) -> str | None:
+    def check(uri: str) -> DataFile | DamagedFileError:
         try:
-            check_columns(read_footer(uri).schema.to_arrow_schema(), schema)
+            footer = read_footer(uri)
+            check_columns(footer.schema.to_arrow_schema(), schema)
         except DamagedFileError as error:
-            return str(error).removeprefix(f"{uri}: ")
-        return None
+            return error
+        return DataFile(uri, row_group_lengths(footer), sizes[uri])
 
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        return list(pool.map(problem, files))
+        return dict(zip(sizes, pool.map(check, sizes), strict=True))
+
+
+def row_group_lengths(footer: parquet.FileMetaData) -> tuple[int, ...]:
+    """Return how many rows each row group of a Parquet file has."""
+    return tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
+
+
+def _problem(error: DamagedFileError, uri: str) -> str:
+    return str(error).removeprefix(f"{uri}: ")
 
 
 def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
@@ -171,8 +171,3 @@ def plain_type(kind: pa.DataType) -> str:
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
     return "string" if pa.types.is_large_string(kind) else str(kind)
-
-
-def glob_escaped(uri: str) -> str:
-    """Return `uri` so that Spark's readers, which expand globs, take it literally."""
-    return "".join(f"\\{character}" if character in r"\{}[]*?" else character for character in uri)

@@ -19,7 +19,7 @@ from spark_jobs.extraction.outputs import Outputs, check_reject_share
 from spark_jobs.models import read_artifact
 from spark_jobs.python_worker import leave_pandas_out
 from spark_jobs.schemas import MANIFEST
-from spark_jobs.session import run, spark_session
+from spark_jobs.session import run, spark_context
 
 log = logging.getLogger("extract_features")
 
@@ -42,7 +42,7 @@ def prepare(model: str, manifest: str) -> tuple[ModelArtifact, list[Chunk]]:
     """Read the network, and cut the manifest into chunks."""
     leave_pandas_out()
     artifact = read_artifact(model)
-    files = check_dataset(manifest, MANIFEST, "manifest")
+    files = [file.uri for file in check_dataset(manifest, MANIFEST, "manifest")]
     return artifact, cut_manifest(files, artifact.metadata.model_id)
 
 
@@ -52,11 +52,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     outputs = Outputs(options.features, options.rejects)
     with ThreadPoolExecutor() as pool:  # Spark takes seconds to start
         preparing = pool.submit(prepare, options.model, options.manifest)
-        spark = spark_session("extract_features", SETTINGS)
+        context = spark_context("extract_features", SETTINGS)
         artifact, chunks = preparing.result()
     total = sum(chunk.images for chunk in chunks)
     log.info("start images=%d model=%s", total, artifact.metadata.model_id)
-    rejects = run_extraction(spark.sparkContext, chunks, artifact, outputs, options.progress)
+    rejects = run_extraction(context, chunks, artifact, outputs, options.progress)
     outputs.write_rejects(rejects)
     check_reject_share(rejects, max(total, options.total_images or total), options.max_reject_share)
     outputs.close(chunks)

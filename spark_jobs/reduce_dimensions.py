@@ -12,19 +12,21 @@ earlier run (--pca-model). Writes below --output:
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from spark_jobs.models import model_id_of
 from spark_jobs.reduction import pca_model
 from spark_jobs.reduction.distributed import scan
-from spark_jobs.reduction.inputs import open_inputs
+from spark_jobs.reduction.inputs import Inputs
+from spark_jobs.reduction.moments import Moments
 from spark_jobs.reduction.options import parse
 from spark_jobs.reduction.results import Results
-from spark_jobs.reduction.selection import sampled, select
+from spark_jobs.reduction.selection import select
 from spark_jobs.report.background import Background
 from spark_jobs.report.content import SAMPLE_ROWS
 from spark_jobs.report.report import Report, import_renderers
 from spark_jobs.schemas import FEATURE_COUNT
-from spark_jobs.session import run
+from spark_jobs.session import run, spark_context, warm_up
 from spark_jobs.timings import Timings
 
 log = logging.getLogger("reduce_dimensions")
@@ -38,11 +40,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             pool.submit(import_renderers)
             reading = pool.submit(Background.read, options.previous, options.extraction, options.usd_per_hour)
             model_id = options.model and model_id_of(options.model)
-            inputs = open_inputs(options.features, options.inventory, options.rejects, pool)
+            finding = pool.submit(Inputs.find, options.features, options.inventory, options.rejects, pool)
+            context = spark_context("reduce_dimensions")
+            warm_up(context, partial(Moments.empty, 1))  # unpickling it imports numpy and Arrow
+            inputs = finding.result()
         with timings("select"):
-            chosen = select(inputs, model_id)
+            chosen = select(context, inputs, model_id)
         with timings("moments"):
-            found = scan(chosen.features, FEATURE_COUNT, sampled(SAMPLE_ROWS, chosen.summary.images))
+            found = scan(context, chosen.features, FEATURE_COUNT, SAMPLE_ROWS)
             moments = found.moments.require_valid()
         with timings("components"):
             if options.pca_model:
@@ -51,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 model = pca_model.fit_model(moments, chosen.model_id, options.run, **options.target)
         results = Results(options.output)  # model, vectors and report depend on nothing of one another
         saving = pool.submit(timings.call, "save", results.save_model, model)
-        writing = pool.submit(timings.call, "project", results.save_vectors, chosen.features, model, moments.count)
+        writing = pool.submit(timings.call, "project", results.save_vectors, context, chosen.features, model)
         with timings("report"):
             report = Report.build(options.run, chosen.summary, moments, model, options.target, found.sample)
         saving.result()

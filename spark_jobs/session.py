@@ -1,4 +1,4 @@
-"""Job life cycle: session, error reporting, exit code."""
+"""Job life cycle: context, error reporting, exit code."""
 
 import errno
 import logging
@@ -13,18 +13,13 @@ from typing import NoReturn
 from py4j.protocol import Py4JJavaError
 from pyspark import InheritableThread, SparkConf, SparkContext
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
 
 from spark_jobs.errors import JobError
 from spark_jobs.python_worker import lighten
 
 # Applied unless spark-submit was given other values.
 DEFAULTS = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.parquet.compression.codec": "zstd",
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # Spark's own default is the legacy INT96
-    # The only setting in which Python workers of SQL and RDDs differ: equal, queries use the workers that `warm_up` starts.
-    "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
+    "spark.ui.enabled": "false",  # a web server for the minute that a job takes; event logs are kept without it
 }
 
 DISK_FULL = (
@@ -33,8 +28,8 @@ DISK_FULL = (
 )
 
 
-def spark_session(name: str, settings: dict[str, str] | None = None) -> SparkSession:
-    """Return the session of this process, made on first use.
+def spark_context(name: str, settings: dict[str, str] | None = None) -> SparkContext:
+    """Return the context of this process, made on first use; the jobs need no session: its SQL alone takes seconds to start.
 
     Args:
         name: what Spark's pages and logs call the job.
@@ -48,18 +43,25 @@ def spark_session(name: str, settings: dict[str, str] | None = None) -> SparkSes
     conf.set("spark.ui.showConsoleProgress", "false")  # set by spark-submit itself; the jobs report their own progress
     conf.setIfMissing("spark.app.name", name)
     conf.setIfMissing("spark.master", "local[*]")
-    session = SparkSession.builder.config(conf=conf).getOrCreate()
-    session.sparkContext.setLogLevel("WARN")
-    return session
+    context = SparkContext.getOrCreate(conf)
+    context.setLogLevel("WARN")
+    return context
+
+
+def slots(context: SparkContext) -> int:
+    """Return how many tasks can be at work at once, with the executors that were asked for and have not registered yet."""
+    conf = context.getConf()
+    executors = int(conf.get("spark.dynamicAllocation.minExecutors", "0"))
+    return max(context.defaultParallelism, executors * int(conf.get("spark.executor.cores", "1")))
 
 
 def warm_up(context: SparkContext, prepare: Callable[[], object]) -> threading.Thread:
-    """Start a Python worker on every core while the driver still plans its first query; saves 1.5 s of a small run.
+    """Start a Python worker on every core while the driver still prepares its first tasks; saves 1.5 s of a small run.
 
     Best effort: a worker that is missed starts with its first task, and one that fails here fails again there.
 
     Args:
-        context: of the session.
+        context: of the job.
         prepare: called in each worker, to import and build what its tasks will need.
     """
 
@@ -70,7 +72,7 @@ def warm_up(context: SparkContext, prepare: Callable[[], object]) -> threading.T
     def start() -> None:
         with suppress(Exception):
             cores = context.defaultParallelism
-            context.parallelize(range(cores), cores).foreach(prepare_one)  # no SQL: its first plan takes a second
+            context.parallelize(range(cores), cores).foreach(prepare_one)
 
     thread = InheritableThread(target=start, daemon=True)
     thread.start()
@@ -80,7 +82,7 @@ def warm_up(context: SparkContext, prepare: Callable[[], object]) -> threading.T
 def run(main: Callable[[], None]) -> None:
     """Run `main` as a script: log INFO to stderr; report a `JobError` or a full disk as one line there and exit with code 1.
 
-    The session ends with the process; pyspark's `stop()` would wait half a second for its accumulator server.
+    The context ends with the process; pyspark's `stop()` would wait half a second for its accumulator server.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("py4j", "botocore"):

@@ -30,9 +30,6 @@ SPARK_DEFAULTS = {
     # The driver only plans and schedules, and is done in minutes: with the C1 compiler only, extract_features on 2,000 images
     # ends 6 % sooner, reduce_dimensions 12 %.
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
-    "spark.sql.session.timeZone": "UTC",
-    # EMR's default for S3A: files appear under their names without a rename. Said here, as renames in S3 are copies.
-    "spark.sql.execution.datasources.SQLEmrOptimizedCommitProtocol.leverageMagicCommitProtocol": "true",
     # Nodes are equal and requests to S3 time out by themselves: a second attempt would only take cores from the rest.
     "spark.speculation": "false",
 }

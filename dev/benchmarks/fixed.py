@@ -12,14 +12,14 @@ CHUNK = 50  # images: the smallest chunk, and one task
 BOUNDS: Bounds = {
     "fixed_extract_s": indication("≤", 2.0, "extract_features on one chunk - spark-submit of an empty script"),
     "fixed_reduce_s": indication("≤", 3.0, "reduce_dimensions on 2,000 rows - spark-submit of an empty script"),
-    "fixed_session_s": shown("Spark's own part of both: a script that starts a session - an empty one"),
+    "fixed_context_s": shown("Spark's own part of both: a script that starts a context - an empty one"),
     "spark_submit_s": shown("spark-submit of an empty script: a JVM and Python"),
 }
 
-SESSION = """
-from spark_jobs.session import run, spark_session
+CONTEXT = """
+from spark_jobs.session import run, spark_context
 from spark_jobs.extraction.driver import SETTINGS
-run(lambda: spark_session("session", SETTINGS) and None)
+run(lambda: spark_context("context", SETTINGS) and None)
 """
 
 
@@ -37,7 +37,7 @@ def fixed(bench: Bench) -> Figures:
         bench.sizes.rounds,
         {
             "nothing": lambda: script("nothing", ""),
-            "session": lambda: script("session", SESSION),
+            "context": lambda: script("context", CONTEXT),
             "extract": lambda: bench.extract(CHUNK).seconds,
             "reduce": lambda: bench.reduce(rows, folder / "extracted", Path(folder, "reduced")),
         },
@@ -47,6 +47,6 @@ def fixed(bench: Bench) -> Figures:
         "fixed_extract_s": median(differences(seconds["extract"], nothing)),
         "fixed_reduce_rows": rows,
         "fixed_reduce_s": median(differences(seconds["reduce"], nothing)),
-        "fixed_session_s": median(differences(seconds["session"], nothing)),
+        "fixed_context_s": median(differences(seconds["context"], nothing)),
         "spark_submit_s": median(nothing),
     }

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyspark import SparkContext
 from pyspark.ml import PipelineModel
 from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector, vector_to_array
@@ -28,12 +30,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from benchmarks.jobs import conf, spark_environment
-from spark_jobs.reduction.distributed import feature_moments, project
-from spark_jobs.reduction.inputs import SETTINGS
+from spark_jobs.datasets import feature_files
+from spark_jobs.reduction import distributed
+from spark_jobs.reduction.distributed import project, scan
+from spark_jobs.reduction.feature_rows import Features
 from spark_jobs.reduction.pca import Fit, fit
-from spark_jobs.reduction.results import write_vectors
 from spark_jobs.schemas import FEATURE_COUNT, FEATURES
-from spark_jobs.session import spark_session
+from spark_jobs.session import slots, spark_context
 
 ROWS = 20_000
 VARIANCE = 0.8
@@ -42,25 +45,25 @@ ROWS_PER_FILE = 10_000
 
 def measure(folder: Path, rows: int = ROWS) -> dict[str, float]:
     """Return seconds of both, and how many times faster this project is: `pca_ratio` and `project_ratio`."""
-    stored, warm = str(folder / "features"), str(folder / "warm")
-    write_features(Path(stored), rows)
-    write_features(Path(warm), 400)
+    stored, warm = f"file://{folder}/features", f"file://{folder}/warm"
+    write_features(folder / "features", rows)
+    write_features(folder / "warm", 400)
     os.environ |= spark_environment()
-    local = {"spark.master": "local[2]", "spark.ui.enabled": "false"}
-    spark = spark_session("benchmark", SETTINGS | local)
+    context = spark_context("benchmark", {"spark.master": "local[2]"})
+    spark = SparkSession.builder.getOrCreate()  # what Spark ML needs
 
     # Both meet a JVM that has compiled their code and workers that have imported theirs.
-    ours_into(spark, warm, ours_fit(spark, warm), folder / "ours")
+    ours_into(context, warm, ours_fit(context, warm), folder / "ours")
     theirs_into(spark, warm, theirs_fit(spark, warm)[0], folder / "theirs")
 
-    found, fit_seconds = median_of(3, lambda: ours_fit(spark, stored))
+    found, fit_seconds = median_of(3, lambda: ours_fit(context, stored))
     (model, components), their_fit_seconds = median_of(1, lambda: theirs_fit(spark, stored))
     assert components == found.pca.n_components, (components, found.pca.n_components)
 
     # Alternately: what warms one up further, or a machine busy with something else, must not favor the other.
     projected: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _ in range(7):
-        projected["ours"].append(median_of(1, lambda: ours_into(spark, stored, found, folder / "ours"))[1])
+        projected["ours"].append(median_of(1, lambda: ours_into(context, stored, found, folder / "ours"))[1])
         projected["theirs"].append(median_of(1, lambda: theirs_into(spark, stored, model, folder / "theirs"))[1])
     project_seconds, their_project_seconds = (statistics.median(seconds[2:]) for seconds in projected.values())
     spark.stop()
@@ -76,8 +79,8 @@ def measure(folder: Path, rows: int = ROWS) -> dict[str, float]:
     }
 
 
-def ours_fit(spark: SparkSession, uri: str) -> Fit:
-    return fit(feature_moments(spark.read.parquet(uri), FEATURE_COUNT), VARIANCE)
+def ours_fit(context: SparkContext, uri: str) -> Fit:
+    return fit(scan(context, Features(feature_files(uri)), FEATURE_COUNT).moments, VARIANCE)
 
 
 def theirs_fit(spark: SparkSession, uri: str) -> tuple[PipelineModel, int]:
@@ -92,9 +95,8 @@ def theirs_fit(spark: SparkSession, uri: str) -> tuple[PipelineModel, int]:
     ), components
 
 
-def ours_into(spark: SparkSession, uri: str, found: Fit, output: Path) -> None:
-    vectors = project(spark.read.parquet(uri), found.pca)
-    write_vectors(vectors, ROWS, found.pca.n_components, str(output))
+def ours_into(context: SparkContext, uri: str, found: Fit, output: Path) -> None:
+    project(context, Features(feature_files(uri)), found.pca, f"file://{output}")
 
 
 def theirs_into(spark: SparkSession, uri: str, model: PipelineModel, output: Path) -> None:
@@ -162,43 +164,38 @@ def scale(rows: int) -> dict[str, float]:
 
 def drive(uri: str) -> dict[str, float]:
     """Fit once cold and once warm in this driver; return times and memory."""
-    spark = spark_session("benchmark", SETTINGS)
-    features = spark.read.parquet(uri)
-    rows = features.count()
-    partitions = features.rdd.getNumPartitions()
-    _, cold = median_of(1, lambda: ours_fit(spark, uri))
-    _, warm = median_of(3, lambda: ours_fit(spark, uri))
-    shuffled, tasks = shuffle_written(spark, uri)
-    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001 - for the JVM's own process id
+    context = spark_context("benchmark")
+    features = Features(feature_files(uri))
+    _, cold = median_of(1, lambda: ours_fit(context, uri))
+    _, warm = median_of(3, lambda: ours_fit(context, uri))
+    shuffled, tasks = shuffle_written(context, features)
+    jvm: Any = context._jvm  # noqa: SLF001 - for the JVM's own process id
     status = Path(f"/proc/{jvm.java.lang.ProcessHandle.current().pid()}/status").read_text()
     java_peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
-    found = {
-        "partitions": partitions,
+    return {
+        "tasks": len(features.tasks(slots(context), distributed.LEAST_ROWS, distributed.MOST_ROWS)),
         "first_seconds": round(cold, 2),
         "seconds": round(warm, 2),
-        "microseconds_per_row": round(1e6 * warm / rows, 1),
+        "microseconds_per_row": round(1e6 * warm / features.rows, 1),
         "driver_python_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "driver_java_mb": round(java_peak / 1024),
-        "shuffled_partitions": tasks,
-        "shuffle_mb_per_partition": round(shuffled / tasks / 1e6, 2),
+        "shuffled_tasks": tasks,
+        "shuffle_mb_per_task": round(shuffled / tasks / 1e6, 2),
     }
-    spark.stop()
-    return found
 
 
-def shuffle_written(spark: SparkSession, uri: str) -> tuple[int, int]:
-    """Return the bytes that a fit of many partitions shuffles, and how many partitions there were."""
-    spark.conf.set("spark.sql.files.maxPartitionBytes", str(4 * 2**20))
-    features = spark.read.parquet(uri)
-    before = _stages(spark)
-    feature_moments(features, FEATURE_COUNT)
-    written = sum(size for stage, size in _stages(spark).items() if stage not in before)
-    return written, features.select("path", "features").rdd.getNumPartitions()
+def shuffle_written(context: SparkContext, features: Features) -> tuple[int, int]:
+    """Return the bytes that a pass of many tasks shuffles, and how many tasks there were."""
+    few = 1024  # rows
+    before = _stages(context)
+    with unittest.mock.patch.multiple(distributed, LEAST_ROWS=few, MOST_ROWS=few):
+        scan(context, features, FEATURE_COUNT)
+    written = sum(size for stage, size in _stages(context).items() if stage not in before)
+    return written, len(features.tasks(1, few, few))
 
 
-def _stages(spark: SparkSession) -> dict[int, int]:
+def _stages(context: Any) -> dict[int, int]:
     """Shuffle bytes written by stage, from what Spark's own pages show; Python has no public way to it."""
-    context: Any = spark.sparkContext
     jvm, gateway = context._jvm, context._gateway  # noqa: SLF001
     quantiles = gateway.new_array(jvm.double, 0)
     store = context._jsc.sc().statusStore()  # noqa: SLF001

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from spark_jobs import uris
+from spark_jobs.datasets import row_group_lengths
 from spark_jobs.errors import JobError
 from spark_jobs.extraction.reading import ManifestRow
 
@@ -154,8 +155,7 @@ def read_chunk(chunk: Chunk, job: str) -> list[ManifestRow]:
 @lru_cache(maxsize=1)
 def _row_group_lengths(uri: str, job: str) -> tuple[int, ...]:  # noqa: ARG001 - part of the cache's key
     with uris.open_for_reading(uri) as stream:
-        found = parquet.read_metadata(stream)
-        return tuple(found.row_group(number).num_rows for number in range(found.num_row_groups))
+        return row_group_lengths(parquet.read_metadata(stream))
 
 
 @lru_cache(maxsize=2)  # the tasks of a worker are often neighbors: 16,384 rows are 1 MB

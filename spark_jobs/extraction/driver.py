@@ -13,10 +13,9 @@ from spark_jobs.extraction.feature_file import Reject
 from spark_jobs.extraction.mobilenet import ModelArtifact
 from spark_jobs.extraction.outputs import Outputs
 from spark_jobs.extraction.progress import Progress
-from spark_jobs.session import warm_up
+from spark_jobs.session import slots, warm_up
 
 SETTINGS = {
-    "spark.ui.enabled": "false",
     # A node that fails its tasks (no credentials, a full disk) gets none any more; the other attempts run elsewhere. Two on
     # one executor, as a one-node cluster has no elsewhere; eight tasks, as images that end their worker fail some, too.
     "spark.excludeOnFailure.enabled": "true",
@@ -38,7 +37,7 @@ def run_extraction(
     """Run the network on every image of the chunks that are not finished, and return the rejects of all.
 
     Args:
-        context: of the session.
+        context: of the job.
         chunks: of the whole manifest.
         artifact: the network.
         outputs: the folders to write.
@@ -69,10 +68,3 @@ def run_extraction(
     warming.join()
     broadcast.destroy()
     return rejects
-
-
-def slots(context: SparkContext) -> int:
-    """Return how many tasks can be at work at once, with the executors that were asked for and have not registered yet."""
-    conf = context.getConf()
-    executors = int(conf.get("spark.dynamicAllocation.minExecutors", "0"))
-    return max(context.defaultParallelism, executors * int(conf.get("spark.executor.cores", "1")))

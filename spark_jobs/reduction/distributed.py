@@ -1,7 +1,7 @@
-"""The two passes of a reduction over all features, with Spark: moments and a sample in, vectors out."""
+"""The two passes of a reduction over all features, with Spark: moments and a sample in, files of vectors out."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Self
@@ -9,19 +9,26 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+from pyarrow import parquet
+from pyspark import SparkContext
 
-from spark_jobs.datasets import spark_schema
+from spark_jobs import uris
+from spark_jobs.errors import JobError
+from spark_jobs.reduction.feature_rows import COLUMNS, Features, Piece, read
+from spark_jobs.reduction.keys import hashes
 from spark_jobs.reduction.moments import Moments, batch_moments, matrix
 from spark_jobs.reduction.pca import Pca
 from spark_jobs.schemas import PCA
+from spark_jobs.session import slots
 
-# How many partial results meet in one place, the driver included: 8 x 13 MB for 1,280 features.
-FAN_IN = 8
+# How many partial results meet in one place, the driver included: 4 x 13 MB for 1,280 features.
+FAN_IN = 4
 
-_SAMPLE = pa.schema([("path", pa.string()), ("label", pa.string()), ("features", pa.list_(pa.float32()))])
-_PARTIAL = "count bigint, mean binary, scatter binary, invalid bigint, invalid_paths array<string>, sample binary"
+# Rows of one task: fewer are not worth two, whose results of 13 MB must meet; more would be done again if it fails.
+LEAST_ROWS, MOST_ROWS = 4096, 65_536
+
+FILE_BYTES = 64 * 2**20  # a task holds four times as much while it writes
+LEAST_VECTORS = 16_384  # in a file, if there are so many
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Scan:
 
     Attributes:
         moments: of all rows.
-        sample: `path`, `label` and `features` of some of them, in any order.
+        sample: `feature_rows.COLUMNS` of some of them, in any order.
     """
 
     moments: Moments
@@ -39,104 +46,120 @@ class Scan:
     @classmethod
     def empty(cls, width: int) -> Self:
         """Return what a pass over no rows of `width` features finds."""
-        return cls(Moments.empty(width), _SAMPLE.empty_table())
+        return cls(Moments.empty(width), COLUMNS.empty_table())
 
     def merge(self, other: Self) -> Self:
         """Return what one pass over the rows of both would have found."""
         return type(self)(self.moments.merge(other.moments), pa.concat_tables([self.sample, other.sample]))
 
-
-def scan(features: DataFrame, width: int, sampled: Column) -> Scan:
-    """Return the moments of a DataFrame and a sample of it.
-
-    Partitions merge in a tree: the driver receives at most `FAN_IN` partial matrices, however many partitions there are.
-
-    Args:
-        features: columns `path` and `label` string, `features` list of `width` floats.
-        width: d.
-        sampled: whether a row is one of the sample, which must fit into the driver's memory.
-    """
-
-    def scan_partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    @classmethod
+    def of(cls, batches: Iterable[pa.RecordBatch], width: int, share: float) -> Self:
+        """Return what a pass over these batches of `feature_rows.COLUMNS` finds; arguments as for `scan`."""
         some = []
 
         def watched() -> Iterator[pa.RecordBatch]:
             for batch in batches:
-                chosen = batch.filter(batch.column("sampled"))
-                some.append(chosen.select(_SAMPLE.names).cast(_SAMPLE))
+                some.append(batch.filter(pa.array(sampled(batch.column("path"), share))))
                 yield batch
 
         moments = batch_moments(watched(), width)
-        if moments.count or moments.invalid:
-            yield _to_batch(Scan(moments, pa.Table.from_batches(some, _SAMPLE)))
-
-    def merge_partials(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        # One at a time: a row is a matrix, a batch up to `FAN_IN` of them.
-        rows = (batch.slice(number, 1).to_pylist()[0] for batch in batches for number in range(batch.num_rows))
-        yield _to_batch(_merged(rows, width))
-
-    rows = features.select("path", "label", "features", sampled.alias("sampled"))
-    partials = rows.mapInArrow(scan_partition, _PARTIAL)
-    partitions = features.rdd.getNumPartitions()
-    while partitions > FAN_IN:
-        partitions = math.ceil(partitions / FAN_IN)
-        partials = partials.repartition(partitions).mapInArrow(merge_partials, _PARTIAL)
-    # By Arrow: with `collect()` the driver's JVM took 270 MB more, at 200,000 rows.
-    collected: Any = partials.toPandas()
-    return _merged(collected.to_dict("records"), width)
+        return cls(moments, pa.Table.from_batches(some, COLUMNS))
 
 
-def feature_moments(features: DataFrame, width: int) -> Moments:
-    """Return the moments alone; arguments as for `scan`."""
-    return scan(features, width, F.lit(False)).moments
+def sampled(paths: pa.Array, share: float) -> npt.NDArray[np.bool_]:
+    """Return which rows are in a sample of about this share, chosen by a hash of `path`: the same ones every time."""
+    return hashes(paths) < share * 2**32
 
 
-def project(features: DataFrame, pca: Pca) -> DataFrame:
-    """Return the `schemas.PCA` rows of a DataFrame with `path`, `label` and `features`, one for one."""
-    broadcast = features.sparkSession.sparkContext.broadcast(pca)
+def scan(context: SparkContext, features: Features, width: int, sample_rows: int = 0) -> Scan:
+    """Return the moments of features and a sample of them.
 
-    def project_partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        width = len(broadcast.value.mean)
-        for batch in batches:
-            vectors = broadcast.value.project(matrix(batch.column("features"), width)).astype(np.float32)
-            columns = [batch.column("path"), batch.column("label"), _lists(vectors)]
-            yield pa.RecordBatch.from_arrays(columns, names=PCA.names)
+    The results of tasks merge in a tree: the driver receives at most `FAN_IN` partial matrices, however many tasks there are.
 
-    return features.select("path", "label", "features").mapInArrow(project_partition, spark_schema(PCA))
+    Args:
+        context: of the job.
+        features: that count.
+        width: d.
+        sample_rows: about how many rows the sample has, which must fit into the driver's memory.
+    """
+    share = min(1.0, sample_rows / max(1, features.rows))
+    tasks = features.tasks(slots(context), LEAST_ROWS, MOST_ROWS)
+
+    def scan_task(numbered: tuple[int, list[Piece]]) -> tuple[int, Scan]:
+        number, pieces = numbered
+        return number, Scan.of(read(pieces), width, share)
+
+    def merge(number: int, partials: Iterable[tuple[int, tuple[int, Scan]]]) -> Iterator[tuple[int, Scan]]:
+        yield number, _in_order(found for _, found in partials)
+
+    if not tasks:
+        return Scan.empty(width)
+    partials = context.parallelize(enumerate(tasks), len(tasks)).map(scan_task)
+    left = len(tasks)
+    while left > FAN_IN:
+        left = math.ceil(left / FAN_IN)
+        grouped = partials.map(lambda found: (found[0] // FAN_IN, found)).partitionBy(left, int)
+        partials = grouped.mapPartitionsWithIndex(merge)
+    return _in_order(partials.collect())
 
 
-def _lists(rows: npt.NDArray[np.float32]) -> pa.ListArray:
+def _in_order(partials: Iterable[tuple[int, Scan]]) -> Scan:
+    """Merge them in the order of their numbers, as sums of floats depend on it."""
+    return reduce(Scan.merge, (found for _, found in sorted(partials, key=lambda partial: partial[0])))
+
+
+def project(context: SparkContext, features: Features, pca: Pca, uri: str) -> None:
+    """Write the `schemas.PCA` rows of features, one for one, to the folder `uri`, which is emptied first.
+
+    A task writes one file of about `FILE_BYTES` at most, in order of path, in one request: it is whole or absent, and another
+    attempt of the task writes the same.
+
+    Args:
+        context: of the job.
+        features: that count.
+        pca: standardization and components.
+        uri: of the folder.
+
+    Raises:
+        JobError: the files cannot be written, or have more or fewer rows than the features.
+    """
+    broadcast = context.broadcast(pca)
+    most = max(1, FILE_BYTES // (4 * pca.n_components))
+    tasks = features.tasks(slots(context), LEAST_VECTORS, most)
+
+    def write_vectors(numbered: tuple[int, list[Piece]]) -> int:
+        number, pieces = numbered
+        projected = vectors(read(pieces), broadcast.value)
+        uris.write_bytes(uris.join(uri, f"part-{number:05}.parquet"), encode(projected))
+        return len(projected)
+
+    for name in uris.list_files(uri):
+        uris.delete_file(uris.join(uri, name))
+    written = sum(context.parallelize(enumerate(tasks), max(1, len(tasks))).map(write_vectors).collect())
+    if written != features.rows:
+        raise JobError(f"{uri}: {written} vectors of {features.rows} images were written: a bug, please report it")
+    uris.write_bytes(uris.join(uri, "_SUCCESS"), b"")
+    broadcast.destroy()
+
+
+def vectors(batches: Iterable[pa.RecordBatch], pca: Pca) -> pa.Table:
+    """Return the `schemas.PCA` rows of batches of `feature_rows.COLUMNS`, in order of `path`."""
+
+    def project_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+        rows = pca.project(matrix(batch.column("features"), len(pca.mean))).astype(np.float32)
+        return pa.RecordBatch.from_arrays([batch.column("path"), batch.column("label"), _lists(rows)], schema=PCA)
+
+    return pa.Table.from_batches(map(project_batch, batches), PCA).sort_by("path")
+
+
+def encode(rows: pa.Table) -> bytes:
+    """Return a Parquet file of `schemas.PCA` rows; the same bytes for the same rows."""
+    stream = pa.BufferOutputStream()
+    parquet.write_table(rows, stream, compression="zstd", use_dictionary=["label"], write_statistics=["path", "label"])
+    return stream.getvalue().to_pybytes()
+
+
+def _lists(rows: npt.NDArray[np.float32]) -> Any:
     count, width = rows.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, rows.ravel())
-
-
-def _to_batch(found: Scan) -> pa.RecordBatch:
-    moments = found.moments
-    columns = {
-        "count": pa.array([moments.count], pa.int64()),
-        "mean": pa.array([moments.mean.tobytes()]),
-        "scatter": pa.array([moments.scatter.tobytes()]),
-        "invalid": pa.array([moments.invalid], pa.int64()),
-        "invalid_paths": pa.array([list(moments.invalid_paths)], pa.list_(pa.string())),
-        "sample": pa.array([_to_stream(found.sample)]),
-    }
-    return pa.RecordBatch.from_pydict(columns)
-
-
-def _to_stream(rows: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    return sink.getvalue().to_pybytes()
-
-
-def _merged(partials: Iterable[Mapping[str, Any]], width: int) -> Scan:
-    return reduce(Scan.merge, map(_from_row, partials), Scan.empty(width))
-
-
-def _from_row(row: Mapping[str, Any]) -> Scan:
-    mean, scatter = np.frombuffer(row["mean"]), np.frombuffer(row["scatter"])
-    paths = tuple(row["invalid_paths"])
-    moments = Moments(row["count"], mean, scatter.reshape(len(mean), len(mean)), row["invalid"], paths)
-    return Scan(moments, pa.ipc.open_stream(row["sample"]).read_all())
+    return pa.ListArray.from_arrays(offsets, rows.ravel(), type=PCA.field("features_pca").type)

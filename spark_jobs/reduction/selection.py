@@ -1,25 +1,28 @@
 """The current features: those of one network, of images that the inventory lists, each once.
 
 Features accumulate by run and are never deleted, so the folder may also hold those of images deleted or replaced since,
-of other networks, and the same image twice. The keys alone, a hundredth of the data, decide: they are read and shuffled
-once (`outcomes`), and what they say is one bit for each row of features (`marked_rows`). The features themselves are read
-straight from their files and never shuffled. Nothing grows in the driver with the number of images but those bits.
+of other networks, and the same image twice. The keys alone, a hundredth of the data, decide: they are read once, in the
+driver if they are few, else by tasks that shuffle them. What they say is one bit for each row of a file that has rows which
+do not count. Nothing else grows in the driver with the number of images.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import reduce
+from typing import Any
 
-from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, Window
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+import numpy as np
+import pyarrow as pa
+from pyspark import RDD, SparkContext, StorageLevel
 
 from spark_jobs.errors import JobError
+from spark_jobs.reduction.feature_rows import Features, pack
 from spark_jobs.reduction.inputs import Inputs
+from spark_jobs.reduction.keys import READ_AT_ONCE, Keys, Outcome, Source, account, by_file, sources
 
-KEY = ["path", "etag"]
-NOT_PROCESSED = "not processed"
-EXAMPLES = 5
+# Of all datasets together, 150 bytes each. Fewer are worth no task: a shuffle takes half a second.
+KEYS_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class InventorySummary:
 
     Attributes:
         features: images with features.
-        rejects: images without, by the reason they were rejected for; `NOT_PROCESSED` where no run has seen them.
-        examples: some of the images without, with `path`, `label`, `reason` and `detail`, up to `EXAMPLES` a reason.
+        rejects: images without, by the reason they were rejected for; `keys.NOT_PROCESSED` where no run has seen them.
+        examples: some of the images without, with `path`, `label`, `reason` and `detail`, up to `keys.EXAMPLES` a reason.
     """
 
     features: dict[str, int]
@@ -65,22 +68,44 @@ class Selection:
         summary: of the inventory.
     """
 
-    features: DataFrame
+    features: Features
     model_id: str
     summary: InventorySummary
 
 
-def resolve_model_id(features: DataFrame, requested: str | None) -> str:
+def select(context: SparkContext, inputs: Inputs, requested: str | None) -> Selection:
+    """Choose the features to reduce, and account for every image in the inventory.
+
+    Args:
+        context: of the job.
+        inputs: everything stored.
+        requested: the network to use; None if all features must come from one.
+
+    Raises:
+        JobError: as `resolve_model_id`, or a file cannot be read.
+    """
+    model_id = requested or resolve_model_id(networks(inputs), None)
+    with_keys = sources(inputs.inventory, inputs.features, inputs.rejects)
+    if sum(source.file.rows for source in with_keys) <= KEYS_AT_ONCE:
+        outcome = account(Keys.read(with_keys), model_id)
+        unused = {number: pack(rows) for number, rows in by_file(outcome.unused)}
+    else:
+        outcome, unused = distributed_account(context, with_keys, model_id)
+    if not outcome.features:
+        resolve_model_id(outcome.networks, requested)  # raises if the network is the cause
+    return Selection(Features(inputs.features, unused), model_id, summarize(outcome))
+
+
+def resolve_model_id(stored: Counter[str], requested: str | None) -> str:
     """Return the model_id of the features to use.
 
     Args:
-        features: everything stored, with `model_id`.
+        stored: rows of features by model_id.
         requested: the network to use; None if all features must come from one.
 
     Raises:
         JobError: no features, none of the requested network, or several networks and none requested.
     """
-    stored = {row["model_id"]: row["count"] for row in features.groupBy("model_id").count().collect()}
     found = ", ".join(f"{model_id} ({rows} rows)" for model_id, rows in sorted(stored.items())) or "none at all"
     if requested is None and len(stored) > 1:
         raise JobError(f"features of different networks cannot be mixed: found {found}; choose one with --model")
@@ -90,157 +115,79 @@ def resolve_model_id(features: DataFrame, requested: str | None) -> str:
     return requested or next(iter(stored))
 
 
-def select(inputs: Inputs, requested: str | None) -> Selection:
-    """Choose the features to reduce, and account for every image in the inventory.
+def networks(inputs: Inputs) -> Counter[str]:
+    """Count the rows of features by model_id.
 
     Args:
         inputs: everything stored.
-        requested: the network to use; None if all features must come from one.
-
-    Raises:
-        JobError: as `resolve_model_id`.
     """
-    model_id = requested or resolve_model_id(inputs.features, None)
-    of_network = inputs.features.where(inputs.features.model_id == model_id)
-    known = outcomes(inputs.inventory, of_network, inputs.rejects).persist(StorageLevel.MEMORY_AND_DISK)
-    summary, surplus = summarize(known)
-    if not summary.features:
-        resolve_model_id(inputs.features, requested)  # raises if the network is the cause
-    return Selection(current_features(of_network, known) if surplus else of_network, model_id, summary)
+    column = pa.schema([("model_id", pa.string())])
+    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+        tables = pool.map(Source.read, [Source(file, column) for file in inputs.features])
+        return sum((Counter(table["model_id"].to_pylist()) for table in tables), Counter())
 
 
-def outcomes(inventory: DataFrame, features: DataFrame, rejects: DataFrame | None) -> DataFrame:
-    """Return one row for each image, path and ETag, that the inventory lists or that has features.
-
-    One shuffle of keys, whatever the sizes: no side is a table to look up in, so none must fit into memory.
-
-    Args:
-        inventory: `path`, `label`, `etag`.
-        features: `path`, `etag` of one network, read straight from Parquet: file and position identify a row.
-        rejects: `path`, `etag`, `reason`, `detail`, if known; an image with features is not a reject.
-
-    Returns:
-        `label`, null where the inventory does not list the image; `copies` of its features; `file` and `row` of the last
-        of them; without features `path`, `reason` and `detail`.
-    """
-    row = F.struct(F.col("_metadata.file_path").alias("file"), F.col("_metadata.row_index").alias("row"))
-    nowhere = F.lit(None).cast("struct<file: string, row: bigint>")
-    no_reason = F.lit(None).cast("struct<reason: string, detail: string>")
-    unlabeled = F.lit(None).cast("string")
-
-    def facts(of: DataFrame, label: Column, at: Column, why: Column) -> DataFrame:
-        return of.select(*KEY, label.alias("label"), at.alias("at"), why.alias("why"))
-
-    tables = [facts(inventory, F.col("label"), nowhere, no_reason), facts(features, unlabeled, row, no_reason)]
-    if rejects is not None:
-        tables.append(facts(rejects, unlabeled, nowhere, F.struct("reason", "detail")))
-    images = (
-        reduce(DataFrame.union, tables)
-        .groupBy(*KEY)
-        .agg(
-            F.max("label").alias("label"),
-            F.max("at").alias("at"),
-            F.count("at").alias("copies"),
-            F.max("why").alias("why"),
-        )
-        .where(F.col("label").isNotNull() | (F.col("copies") > 0))
-    )
-    unused = F.col("copies") == 0
-    return images.select(
-        "label",
-        "copies",
-        "at.*",
-        F.when(unused, F.col("path")).alias("path"),
-        F.when(unused, F.coalesce("why.reason", F.lit(NOT_PROCESSED))).alias("reason"),
-        F.when(unused, F.coalesce("why.detail", F.lit(""))).alias("detail"),
-    )
-
-
-def summarize(known: DataFrame) -> tuple[InventorySummary, int]:
-    """Return what became of the images in the inventory, and how many rows of features are surplus: stale or duplicates.
-
-    Args:
-        known: `outcomes`.
-    """
-    found: dict[str, int] = {}
+def summarize(outcome: Outcome) -> InventorySummary:
+    """Return what became of the images in the inventory, with all labels and examples in order."""
     missing: dict[str, dict[str, int]] = {}
-    surplus = 0
-    counts = known.groupBy("label", "reason").agg(F.count("*").alias("images"), F.sum("copies").alias("copies"))
-    for row in sorted(counts.collect(), key=lambda row: (row["label"] or "", row["reason"] or "")):
-        surplus += row["copies"]
-        if row["label"] is None:
-            continue
-        if row["reason"] is None:
-            found[row["label"]] = row["images"]
-            surplus -= row["images"]
-        else:
-            missing.setdefault(row["label"], {})[row["reason"]] = row["images"]
-    some = [row.asDict() for row in examples(known).collect()] if missing else []
-    some.sort(key=lambda image: (image["reason"], image["label"], image["path"]))
-    return InventorySummary(found, missing, some), surplus
-
-
-def examples(known: DataFrame) -> DataFrame:
-    """Return the first `EXAMPLES` images of each reason, by label and path, of those without features.
-
-    Spark keeps no more of a reason than that many, in each task, before it shuffles them.
-
-    Args:
-        known: `outcomes`.
-    """
-    first = Window.partitionBy("reason").orderBy("label", "path")
-    return (
-        known.where(F.col("reason").isNotNull())
-        .withColumn("number", F.row_number().over(first))
-        .where(F.col("number") <= EXAMPLES)
-        .select("path", "label", "reason", "detail")
+    for (label, reason), images in sorted(outcome.missing.items()):
+        missing.setdefault(label, {})[reason] = images
+    order = [(name, "ascending") for name in ("reason", "label", "path")]
+    return InventorySummary(
+        dict(sorted(outcome.features.items())), missing, outcome.examples.sort_by(order).to_pylist()
     )
 
 
-def current_features(features: DataFrame, known: DataFrame) -> DataFrame:
-    """Return the rows of `features` that the inventory lists by path and ETag, without stale rows and duplicates.
+def distributed_account(
+    context: SparkContext, with_keys: list[Source], model_id: str, at_once: int = KEYS_AT_ONCE
+) -> tuple[Outcome, dict[int, bytes]]:
+    """Return what `account` finds, without positions, and the rows that do not count, packed, by number of their file.
 
-    The marks are broadcast: a bit for each row, 13 MB for 100 million, and the files' names.
-
-    Args:
-        features: those that `known` was made of.
-        known: `outcomes`.
-    """
-    position = F.col("_metadata.row_index") + 1
-    marked = marked_rows(known).persist(StorageLevel.MEMORY_AND_DISK)  # for both passes
-    bit = F.expr("conv(hex(substring(rows, cast(bit div 8 as int) + 1, 1)), 16, 10)").cast("int")
-    return (
-        features.withColumn("file", F.col("_metadata.file_path"))
-        .withColumn("bucket", F.bitmap_bucket_number(position))
-        .withColumn("bit", F.bitmap_bit_position(position))
-        .join(F.broadcast(marked), ["file", "bucket"])
-        .where(F.getbit(bit, F.col("bit") % 8) == 1)
-        .drop("file", "bucket", "bit", "rows")
-    )
-
-
-def marked_rows(known: DataFrame) -> DataFrame:
-    """Return which rows of which files are current: `file`, `bucket`, `rows`.
+    One shuffle of keys by the hash of their paths, whatever the sizes: no side is a table to look up in. A second one, of
+    positions, only if some rows do not count.
 
     Args:
-        known: `outcomes`.
-
-    Returns:
-        A row for each file and 32,768 rows of it. `rows` is binary, Spark's bitmap of such a bucket up to the last bit set.
+        context: of the job.
+        with_keys: all files.
+        model_id: of the network whose features count.
+        at_once: about how many keys a task holds.
     """
-    position = F.col("row") + 1
-    bit = F.bitmap_bit_position(position)
-    return (
-        known.where(F.col("label").isNotNull() & F.col("file").isNotNull())
-        .select("file", F.bitmap_bucket_number(position).alias("bucket"), bit.alias("bit"))
-        .repartition("file")  # before they are 4 kB each: every task would have a few bits of every file
-        .groupBy("file", "bucket")
-        .agg(F.bitmap_construct_agg("bit").alias("bits"), F.max("bit").alias("last"))
-        .select("file", "bucket", F.expr("substring(bits, 1, cast(last div 8 as int) + 1)").alias("rows"))
-    )
+    groups = _grouped(with_keys, at_once)
+    buckets = -(-sum(source.file.rows for source in with_keys) // at_once)
+
+    def route(some: list[Source]) -> Iterator[tuple[int, pa.Table]]:
+        return Keys.read(some).routed(buckets)
+
+    def account_bucket(routed: Iterable[tuple[int, pa.Table]]) -> Iterator[tuple[int, Any]]:
+        outcome = account(Keys.of(table for _, table in routed), model_id)
+        yield from by_file(outcome.unused)
+        yield _SUMMARY, Outcome(outcome.networks, outcome.features, outcome.missing, outcome.examples)
+
+    routed = context.parallelize(groups, len(groups)).flatMap(route)
+    found = routed.partitionBy(buckets, int).mapPartitions(account_bucket).persist(StorageLevel.MEMORY_AND_DISK)
+    outcomes = found.filter(lambda item: item[0] == _SUMMARY).values().treeReduce(Outcome.merge)
+    unused = _packed(found.filter(lambda item: item[0] != _SUMMARY), buckets)
+    found.unpersist()
+    return outcomes, unused
 
 
-def sampled(size: int, total: int) -> Column:
-    """Return whether a row is among about `size` of `total`, chosen by a hash of `path`: the same ones every time."""
-    steps = 2**20
-    return F.pmod(F.xxhash64("path"), F.lit(steps)) < round(steps * min(1.0, size / max(total, 1)))
+_SUMMARY = -1  # where the number of a file would be
+
+
+def _packed(rows: "RDD[tuple[int, Any]]", partitions: int) -> dict[int, bytes]:
+    """Put the rows of each file together, which many tasks have found, and pack them."""
+    grouped = rows.groupByKey(partitions).mapValues(lambda parts: pack(np.concatenate(list(parts))))
+    return dict(grouped.collect())
+
+
+def _grouped(with_keys: list[Source], at_once: int) -> list[list[Source]]:
+    """Group files, in order, so that each group has about as many rows as a task holds."""
+    groups: list[list[Source]] = []
+    left = 0
+    for source in with_keys:
+        if source.file.rows > left:
+            groups.append([])
+            left = at_once
+        groups[-1].append(source)
+        left -= source.file.rows
+    return groups

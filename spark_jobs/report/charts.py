@@ -105,19 +105,19 @@ def scatter(points: Floats, labels: Sequence[str], shares: Sequence[float], *, l
         points: (n, 2).
         labels: (n,).
         shares: the share of variance of the two components.
-        legend: name the labels beside the plot, if there are few enough.
+        legend: name the labels beside the plot, if there are no more than `MAX_LEGEND`.
     """
     names = sorted(set(labels))
     chosen = np.asarray(labels)
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(9.2, 6.6)
-        size = float(np.clip(9000 / max(len(points), 1), 5, 28))
+        size = math.sqrt(np.clip(9000 / max(len(points), 1), 5, 28))
+        look: Any = {"marker": "o", "linestyle": "none", "markersize": size, "markeredgewidth": 0, "alpha": 0.65}
         for number, (name, color) in enumerate(zip(names, colors(len(names)), strict=True)):
-            own = points[chosen == name]
-            marks = axes.scatter(
-                own[:, 0], own[:, 1], s=size, color=color, alpha=0.65, linewidths=0, label=_short(name, 24)
-            )
+            # As lines without a line: `scatter` takes four times as long for 131 labels.
+            [marks] = axes.plot(*points[chosen == name].T, color=color, label=_short(name, 24), **look)
             marks.set_gid(f"points-{number}")
+            marks.set_in_layout(False)  # they are within the axes: no need to measure each
         axes.set(xlabel=f"component 1 · {shares[0]:.1%} of the variance", ylabel=f"component 2 · {shares[1]:.1%}")
         axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -195,7 +195,8 @@ def png(figure: Figure) -> bytes:
     """Return a figure as PNG, sharp on a high-resolution screen."""
     stream = io.BytesIO()
     with mpl.rc_context(_STYLE):
-        figure.savefig(stream, format="png", dpi=160)
+        # A third of the time that drawing takes went into the last 15 % of the size.
+        figure.savefig(stream, format="png", dpi=160, pil_kwargs={"compress_level": 1})
     return stream.getvalue()
 
 

@@ -56,7 +56,9 @@ class Report:
         names = sorted(set(some.labels))
         curve = charts.variance_curve(found["variance_curve"], pca.n_components, found["asked"].get("variance"))
         # The page names the labels itself, below the plot.
-        unnamed, named = (charts.scatter(points, some.labels, shares, legend=legend) for legend in (False, True))
+        unnamed = named = charts.scatter(points, some.labels, shares, legend=False)
+        if len(names) <= charts.MAX_LEGEND:
+            named = charts.scatter(points, some.labels, shares, legend=True)
         pngs = {"variance": charts.png(curve), "components": charts.png(named)}
         if len(names) > 2:
             pngs["each_label"] = charts.png(charts.small_multiples(points, some.labels))
@@ -95,8 +97,6 @@ def first_two(vectors: Floats) -> Floats:
 
 
 def import_renderers() -> None:
-    """Import matplotlib, Jinja2 and (for Spark) pandas, which take a second, while the job waits for something else."""
-    import pandas as pd  # noqa: F401
-
+    """Import matplotlib and Jinja2, which take a second, while the job waits for something else."""
     import spark_jobs.report.charts
     import spark_jobs.report.page  # noqa: F401

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sample_data import random_weights
-from spark_jobs.session import spark_session
+from spark_jobs.session import spark_context
 from tests.conftest import PROJECT
 
 
@@ -20,11 +20,11 @@ def spark() -> Iterator[SparkSession]:
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     settings = {
         "spark.master": "local[2]",
-        "spark.ui.enabled": "false",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": "4",
     }
-    session = spark_session("tests", settings)
+    spark_context("tests", settings)
+    session = SparkSession.builder.getOrCreate()  # for what tests read and compare with
     yield session
     session.stop()
 

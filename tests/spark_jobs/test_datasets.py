@@ -1,15 +1,15 @@
 """The contracts: exact columns, and a clear word about any other."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
 
 from spark_jobs import schemas
-from spark_jobs.datasets import check_dataset, feature_files, read_dataset, reject_files, spark_schema
+from spark_jobs.datasets import DataFile, check_dataset, feature_files, reject_files
 from spark_jobs.errors import JobError
 from tests import foreign_files
 
@@ -21,9 +21,6 @@ def test_the_contracts() -> None:
     assert schemas.FEATURES.names == [*image, "model_id", "width", "height", "features"]
     assert schemas.REJECTS.names == [*image, "reason", "detail"]
     assert schemas.PCA.names == ["path", "label", "features_pca"]
-    assert spark_schema(schemas.FEATURES).simpleString() == (
-        "struct<path:string,label:string,etag:string,size:bigint,model_id:string,width:int,height:int,features:array<float>>"
-    )
 
 
 @pytest.fixture
@@ -36,21 +33,14 @@ def rejects(tmp_path: Path) -> Path:
     return folder
 
 
-def test_columns_come_in_the_contracts_order_under_any_name(spark: SparkSession, rejects: Path) -> None:
-    check_dataset(f"file://{rejects}", schemas.REJECTS, "rejects")
-    [row] = read_dataset(spark, f"file://{rejects}", schemas.REJECTS).collect()
-
-    assert row.asDict() == {name: name for name in schemas.REJECTS.names} | {"size": 1}
+def uris(files: Iterable[DataFile]) -> list[str]:
+    return [file.uri for file in files]
 
 
-def test_rows_of_all_runs_are_read_without_their_folders_names(spark: SparkSession, rejects: Path) -> None:
-    root = rejects.parent / "root"
-    for run in ("run=1", "run=b"):
-        (root / run).mkdir(parents=True)
-        shutil.copy(rejects / "part-0.parquet", root / run)
+def test_columns_may_come_in_another_order_under_any_name(rejects: Path) -> None:
+    [file] = check_dataset(f"file://{rejects}", schemas.REJECTS, "rejects")
 
-    assert read_dataset(spark, f"file://{root}", schemas.REJECTS).count() == 2
-    assert read_dataset(spark, f"file://{root}", schemas.REJECTS).columns == schemas.REJECTS.names
+    assert file == DataFile(f"file://{rejects}/part-0.parquet", (1,), (rejects / "part-0.parquet").stat().st_size)
 
 
 def test_every_difference_is_named_at_once(rejects: Path) -> None:
@@ -75,7 +65,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 
 def test_a_single_file_will_do(rejects: Path) -> None:
     file = f"file://{rejects}/part-0.parquet"
-    assert check_dataset(file, schemas.REJECTS, "rejects") == [file]
+    assert check_dataset(file, schemas.REJECTS, "rejects") == [DataFile(file, (1,))]
 
 
 def features(file: Path, path: str, schema: pa.Schema = schemas.FEATURES) -> Path:
@@ -84,18 +74,18 @@ def features(file: Path, path: str, schema: pa.Schema = schemas.FEATURES) -> Pat
     return file
 
 
-def read_features(spark: SparkSession, root: Path) -> list[str]:
-    files = feature_files(f"file://{root}")
-    return sorted(row["path"] for row in read_dataset(spark, files, schemas.FEATURES).collect())
+def rows_of(files: Iterable[DataFile]) -> list[str]:
+    return sorted(
+        path for file in uris(files) for path in pq.read_table(file.removeprefix("file://"))["path"].to_pylist()
+    )
 
 
-def test_features_of_every_run_count_finished_or_not(spark: SparkSession, tmp_path: Path) -> None:
+def test_features_of_every_run_count_finished_or_not(tmp_path: Path) -> None:
     features(tmp_path / "run=1/part-0.parquet", "a")
     (tmp_path / "run=1/_SUCCESS").touch()
     features(tmp_path / "run=2/part-000000-0123456789abcdef.parquet", "b")
 
-    assert feature_files(f"file://{tmp_path}") == [f"file://{tmp_path}"]  # which Spark lists at once
-    assert read_features(spark, tmp_path) == ["a", "b"]
+    assert rows_of(feature_files(f"file://{tmp_path}")) == ["a", "b"]
 
 
 def laid(files: dict[str, bytes], root: Path) -> Path:
@@ -106,11 +96,11 @@ def laid(files: dict[str, bytes], root: Path) -> Path:
 
 
 def test_what_is_no_whole_file_of_features_is_named_and_breaks_nothing(
-    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = laid(foreign_files.FEATURES, tmp_path / "features [a]")
 
-    assert read_features(spark, root) == foreign_files.FEATURES_THAT_COUNT
+    assert rows_of(feature_files(f"file://{root}")) == foreign_files.FEATURES_THAT_COUNT
     ignored = (
         "run=2/notes.txt",
         *(f"run=2/part-{number}.parquet" for number in range(5, 10)),
@@ -122,19 +112,18 @@ def test_what_is_no_whole_file_of_features_is_named_and_breaks_nothing(
 
 
 def test_what_is_no_whole_file_of_rejects_is_named_and_breaks_nothing(
-    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = laid(foreign_files.REJECTS, tmp_path / "rejects")
 
-    rows = read_dataset(spark, reject_files(f"file://{root}"), schemas.REJECTS).collect()
-    assert sorted(row["path"] for row in rows) == foreign_files.REJECTS_THAT_COUNT
+    assert rows_of(reject_files(f"file://{root}")) == foreign_files.REJECTS_THAT_COUNT
     for name in ("run=1/part-1.parquet", "run=1/part-2.parquet"):
         assert f"file://{root}/{name} does not count as rejects" in caplog.text
 
 
 def test_one_runs_folder_may_be_named_alone(tmp_path: Path) -> None:
     root = laid(foreign_files.FEATURES, tmp_path)
-    assert feature_files(f"file://{root}/run=1") == [f"file://{root}/run=1"]
+    assert uris(feature_files(f"file://{root}/run=1")) == [f"file://{root}/run=1/part-0.parquet"]
 
 
 def test_no_features_are_an_error(tmp_path: Path) -> None:
@@ -152,7 +141,7 @@ def test_rejects_of_unfinished_runs_do_not_count(rejects: Path) -> None:
 
     assert reject_files(f"file://{root}") == []
     (root / "run=b/_SUCCESS").touch()
-    assert reject_files(f"file://{root}") == [f"file://{root}/run=b/part-0.parquet"]
+    assert uris(reject_files(f"file://{root}")) == [f"file://{root}/run=b/part-0.parquet"]
     (root / "run=1/_SUCCESS").touch()
-    assert reject_files(f"file://{root}") == [f"file://{root}"]
+    assert uris(reject_files(f"file://{root}")) == [f"file://{root}/run={run}/part-0.parquet" for run in ("1", "b")]
     assert reject_files(f"file://{root}/nowhere") == []

@@ -1,46 +1,82 @@
 """The passes over all features, on real Spark."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+from pyspark.sql import SparkSession
 
-from spark_jobs.reduction.distributed import FAN_IN, feature_moments, project, scan
+from spark_jobs.datasets import DataFile
+from spark_jobs.errors import JobError
+from spark_jobs.reduction import distributed
+from spark_jobs.reduction.distributed import FAN_IN, project, sampled, scan
+from spark_jobs.reduction.feature_rows import Features, pack
+from spark_jobs.schemas import FEATURES, PCA
 
 from .test_moments import WIDTH, assert_moments_of, ordinary
 from .test_pca import badly_scaled, fit_rows
-from .test_pca import frame as labeled_frame
+
+Stored = Callable[[np.ndarray, int], Features]
 
 
-def frame(spark: SparkSession, rows: np.ndarray, partitions: int) -> DataFrame:
-    data = [(f"s3://b/{index}.jpg", f"label {index}", row.tolist()) for index, row in enumerate(rows)]
-    schema = "path string, label string, features array<float>"
-    return spark.createDataFrame(spark.sparkContext.parallelize(data, partitions), schema)
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
+    """Makes features of rows, of which each task reads as many as the second argument says."""
+
+    def store(rows: np.ndarray, of_a_task: int) -> Features:
+        monkeypatch.setattr(distributed, "LEAST_ROWS", of_a_task)
+        monkeypatch.setattr(distributed, "MOST_ROWS", of_a_task)
+        images = [
+            {"path": f"s3://b/{index:05}.jpg", "label": f"label {index}", "features": row.tolist()}
+            for index, row in enumerate(rows)
+        ]
+        file = tmp_path / "part-0.parquet"
+        pq.write_table(pa.Table.from_pylist(images, FEATURES), file)
+        return Features([DataFile(f"file://{file}", (len(rows),), file.stat().st_size)])
+
+    return store
 
 
-@pytest.mark.parametrize("partitions", [1, 5, 20], ids=["one", "few", "more than rows or fan-in"])
-def test_one_pass_finds_the_moments_whatever_the_partitions(spark: SparkSession, partitions: int) -> None:
+@pytest.mark.parametrize("of_a_task", [16, 4, 1], ids=["one task", "few", "more than the fan-in"])
+def test_one_pass_finds_the_moments_whatever_the_tasks(spark: SparkSession, stored: Stored, of_a_task: int) -> None:
     rows = ordinary(16)
-    assert_moments_of(feature_moments(frame(spark, rows, partitions), WIDTH), rows)
+    assert_moments_of(scan(spark.sparkContext, stored(rows, of_a_task), WIDTH).moments, rows)
 
 
-@pytest.mark.parametrize("partitions", [1, 20], ids=["one", "more than fan-in"])
-def test_the_same_pass_takes_a_sample(spark: SparkSession, partitions: int) -> None:
-    rows = ordinary(30)
-    found = scan(frame(spark, rows, partitions), WIDTH, F.col("label").isin("label 3", "label 17", "label 29"))
+def test_the_sum_does_not_depend_on_which_task_ends_first(spark: SparkSession, stored: Stored) -> None:
+    features = stored(ordinary(100), 4)
+    first, second = (scan(spark.sparkContext, features, WIDTH).moments.scatter.tobytes() for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("of_a_task", [4000, 200], ids=["one task", "more than the fan-in"])
+def test_the_same_pass_takes_a_sample(spark: SparkSession, stored: Stored, of_a_task: int) -> None:
+    rows = ordinary(4000)
+    found = scan(spark.sparkContext, stored(rows, of_a_task), WIDTH, 500)
     assert_moments_of(found.moments, rows)
     sample = found.sample.sort_by("path").to_pylist()
-    assert [(row["path"], row["label"]) for row in sample] == [
-        (f"s3://b/{index}.jpg", f"label {index}") for index in (17, 29, 3)
-    ]
-    np.testing.assert_array_equal(np.array([row["features"] for row in sample], np.float32), rows[[17, 29, 3]])
+    assert 430 < len(sample) < 570
+    numbers = [int(row["label"].removeprefix("label ")) for row in sample]
+    assert [row["path"] for row in sample] == [f"s3://b/{number:05}.jpg" for number in numbers]
+    np.testing.assert_array_equal(np.array([row["features"] for row in sample], np.float32), rows[numbers])
 
 
-def test_the_driver_merges_few_partial_matrices_however_many_partitions(spark: SparkSession) -> None:
+def test_a_sample_is_about_as_large_as_asked_and_always_the_same() -> None:
+    paths = pa.array([f"s3://fruits/{number}" for number in range(4000)])
+    assert 430 < sampled(paths, 500 / 4000).sum() < 570
+    np.testing.assert_array_equal(sampled(paths[::-1], 0.125)[::-1], sampled(paths, 0.125))
+    assert sampled(paths, 1.0).all()
+    assert not sampled(paths, 0.0).any()
+
+
+def test_the_driver_merges_few_partial_matrices_however_many_tasks(spark: SparkSession, stored: Stored) -> None:
     context = spark.sparkContext
+    features = stored(ordinary(96), 4)
     context.setJobGroup("fan-in", "moments")
-    feature_moments(frame(spark, ordinary(100), 24), WIDTH)
+    scan(context, features, WIDTH)
     context.setJobGroup("other", "")
 
     tracker = context.statusTracker()
@@ -49,50 +85,68 @@ def test_the_driver_merges_few_partial_matrices_however_many_partitions(spark: S
         for job in tracker.getJobIdsForGroup("fan-in")
         for stage in tracker.getJobInfo(job).stageIds
     ]
+    assert max(stage.numTasks for stage in stages if stage) == 24
     last = max((stage for stage in stages if stage), key=lambda stage: stage.stageId)
-    assert last.numTasks <= FAN_IN + 1
+    assert last.numTasks <= FAN_IN
 
 
 def test_workers_use_one_blas_thread_each(spark: SparkSession) -> None:
-    def threads(batches):
+    def threads(_: int) -> str | None:
         import os
 
-        for _ in batches:
-            yield pa.RecordBatch.from_pydict({"threads": [os.environ.get("OMP_NUM_THREADS")]})
+        return os.environ.get("OMP_NUM_THREADS")
 
-    assert spark.range(1).coalesce(1).mapInArrow(threads, "threads string").first()["threads"] == "1"
+    assert spark.sparkContext.parallelize([0], 1).map(threads).collect() == ["1"]
 
 
-def test_invalid_rows_are_left_out_counted_and_named(spark: SparkSession) -> None:
+def test_invalid_rows_are_left_out_counted_and_named(spark: SparkSession, stored: Stored) -> None:
     rows = ordinary(40)
     for index, value in ((3, np.nan), (20, np.inf), (21, -np.inf), (39, np.nan)):
         rows[index, index % WIDTH] = value
-    moments = feature_moments(frame(spark, rows, 3), WIDTH)
+    moments = scan(spark.sparkContext, stored(rows, 14), WIDTH).moments
 
     assert moments.invalid == 4
-    assert moments.invalid_paths == ("s3://b/3.jpg", "s3://b/20.jpg", "s3://b/21.jpg")
+    assert moments.invalid_paths == ("s3://b/00003.jpg", "s3://b/00020.jpg", "s3://b/00021.jpg")
     assert_moments_of(moments, rows[np.isfinite(rows).all(axis=1)])
 
 
 def test_no_rows_have_no_moments(spark: SparkSession) -> None:
-    moments = feature_moments(frame(spark, ordinary(5), 2).where("path is null"), WIDTH)
-    assert (moments.count, moments.invalid) == (0, 0)
-    assert moments.scatter.shape == (WIDTH, WIDTH)
-    assert scan(frame(spark, ordinary(5), 2).where("path is null"), WIDTH, F.lit(True)).sample.num_rows == 0
+    found = scan(spark.sparkContext, Features([]), WIDTH, 10)
+    assert (found.moments.count, found.moments.invalid) == (0, 0)
+    assert found.moments.scatter.shape == (WIDTH, WIDTH)
+    assert found.sample.num_rows == 0
 
 
-def test_projecting_standardizes_and_rotates(spark: SparkSession) -> None:
+def test_projecting_standardizes_and_rotates(spark: SparkSession, stored: Stored, tmp_path: Path) -> None:
     data = badly_scaled(60, 20)
     pca = fit_rows(data, components=5).pca
-    written = project(labeled_frame(spark, data), pca).orderBy("path")
+    output = tmp_path / "pca"
+    output.mkdir()
+    (output / "part-00007.parquet").write_bytes(b"of an earlier attempt")
+    project(spark.sparkContext, stored(data, 60), pca, f"file://{output}")
 
-    assert written.dtypes == [("path", "string"), ("label", "string"), ("features_pca", "array<float>")]
-    rows = written.collect()
-    assert [row["path"] for row in rows] == [f"{index:05}.jpg" for index in range(60)]
-    assert rows[4]["label"] == "label 1"
-    vectors = np.array([row["features_pca"] for row in rows])
+    assert sorted(file.name for file in output.iterdir()) == ["_SUCCESS", "part-00000.parquet"]
+    assert spark.read.parquet(str(output)).dtypes == [
+        ("path", "string"),
+        ("label", "string"),
+        ("features_pca", "array<float>"),
+    ]
+    written = pq.read_table(output)
+    assert written.schema.remove_metadata() == PCA
+    assert written["path"].to_pylist() == [f"s3://b/{index:05}.jpg" for index in range(60)]
+    assert written["label"][4].as_py() == "label 4"
+    vectors = np.array(written["features_pca"].to_pylist())
     exact = data.astype(np.float64)
     varying = np.delete(np.arange(20), [4, 9])
     standardized = (exact - exact.mean(axis=0))[:, varying] / exact.std(axis=0, ddof=1)[varying]
     np.testing.assert_allclose(vectors, standardized @ pca.components[varying], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(np.cov(vectors.T), np.diag(pca.explained_variance_ratio * 18), atol=1e-5)
+
+
+def test_vectors_that_do_not_add_up_are_an_error(spark: SparkSession, stored: Stored, tmp_path: Path) -> None:
+    data = badly_scaled(60, 20)
+    features = stored(data, 60)
+    beyond = Features(features.files, {0: pack(np.array([60]))})
+    with pytest.raises(JobError, match="60 vectors of 59 images were written"):
+        project(spark.sparkContext, beyond, fit_rows(data, components=5).pca, f"file://{tmp_path}/pca")
+    assert not (tmp_path / "pca/_SUCCESS").exists()

@@ -3,6 +3,7 @@ from pathlib import Path
 from shutil import copy
 
 import numpy as np
+import pyarrow as pa
 import pyspark
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
@@ -12,7 +13,8 @@ from pyspark.sql import SparkSession
 
 from spark_jobs.errors import JobError
 from spark_jobs.reduction import pca_model
-from spark_jobs.reduction.distributed import project
+from spark_jobs.reduction.distributed import vectors
+from spark_jobs.reduction.feature_rows import COLUMNS
 from spark_jobs.reduction.moments import Moments
 from spark_jobs.reduction.pca import fit
 from spark_jobs.reduction.pca_model import PcaModel
@@ -45,10 +47,11 @@ def test_spark_ml_alone_reproduces_the_written_vectors(
 ) -> None:
     data = [(f"{index:03}", "Fig", row.tolist()) for index, row in enumerate(rows)]
     features = spark.createDataFrame(data, "path string, label string, features array<float>")
-    written = [row["features_pca"] for row in project(features, fitted.pca).orderBy("path").collect()]
+    columns = [dict(zip(COLUMNS.names, row, strict=True)) for row in data]
+    written = vectors([pa.RecordBatch.from_pylist(columns, COLUMNS)], fitted.pca)["features_pca"].to_pylist()
 
-    vectors = features.withColumn("features", array_to_vector("features"))
-    transformed = PipelineModel.load(saved).transform(vectors).orderBy("path")
+    asked = features.withColumn("features", array_to_vector("features"))
+    transformed = PipelineModel.load(saved).transform(asked).orderBy("path")
     theirs = [row["vector"] for row in transformed.select(vector_to_array("features_pca").alias("vector")).collect()]
     np.testing.assert_allclose(theirs, fitted.pca.project(rows.astype(np.float64)), rtol=0, atol=1e-12)
     np.testing.assert_array_equal(np.array(theirs, np.float32), np.array(written, np.float32))
