@@ -80,7 +80,12 @@ def notify_settings(url: str, deadline_hours: float) -> dict[str, str]:
 def link_settings(endpoint_url: str) -> dict[str, str]:
     """Return where the links of Airflow's tasks lead: to the endpoint's own pages."""
     cluster = f"{endpoint_url}/_local_emr/clusters/{{cluster}}"
-    return {"FRUITS_CLUSTER_LINK": cluster, "FRUITS_STEP_LOG_LINK": f"{cluster}/steps/{{step}}"}
+    step = f"{cluster}/steps/{{step}}"
+    return {
+        "FRUITS_CLUSTER_LINK": cluster,
+        "FRUITS_STEP_LOG_LINK": step,
+        "FRUITS_SPARK_HISTORY_LINK": f"{step}/spark-history",
+    }
 
 
 def event_settings(endpoint_url: str) -> dict[str, str]:

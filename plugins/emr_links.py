@@ -1,6 +1,6 @@
-"""Links from a task to what it works with: its cluster, its step's log, the run's report.
+"""Links from a task to what it works with: its cluster, its step's log, its Spark application, the run's report.
 
-Where the first two lead is a setting of the installation (.env.example): a template with `{region}`, `{cluster}`, `{step}`,
+Where the first three lead is a setting of the installation (.env.example): a template with `{region}`, `{cluster}`, `{step}`,
 `{log_bucket}` and `{log_prefix}`, which is empty or ends in a slash. Without a setting they lead to AWS's console.
 """
 
@@ -39,7 +39,7 @@ class EmrLink(BaseOperatorLink):
 
 
 class ClusterLink(EmrLink):
-    """The cluster; on AWS its page leads on to Spark's history server."""
+    """The cluster."""
 
     name = "Cluster"
     setting, default = "FRUITS_CLUSTER_LINK", CLUSTER
@@ -50,6 +50,16 @@ class StepLogLink(EmrLink):
 
     name = "Step log"
     setting, default = "FRUITS_STEP_LOG_LINK", STEP_LOG
+
+
+class SparkHistoryLink(EmrLink):
+    """The step's Spark application: jobs, stages, executors, while it runs and after.
+
+    EMR's persistent history server has no URL that lasts: who is logged in to the console opens it on the cluster's page.
+    """
+
+    name = "Spark history"
+    setting, default = "FRUITS_SPARK_HISTORY_LINK", CLUSTER
 
 
 class ReportLink(BaseOperatorLink):

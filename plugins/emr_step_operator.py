@@ -10,7 +10,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from emr_hook import IdempotentEmrHook, hook_of
-from emr_links import ClusterLink, StepLogLink
+from emr_links import ClusterLink, SparkHistoryLink, StepLogLink
 from emr_replacement import ENDING, RunClusterMixin, end_of, is_lost
 from emr_step_log import end_of_log, failure
 from emr_triggers import EmrStepTrigger
@@ -45,7 +45,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         *("step", "progress_uri", "log_uri", "step_timeout_hours", "ends_cluster", "cluster_request"),
     )
     template_fields_renderers: ClassVar = {"step": "json", "cluster_request": "json"}
-    operator_extra_links: Any = (ClusterLink(), StepLogLink())
+    operator_extra_links: Any = (ClusterLink(), StepLogLink(), SparkHistoryLink())
     step_id: str | None = None
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -110,6 +111,17 @@ class Emr:
         final = {"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"}
         wait_for(lambda: set(self.states(cluster, steps)) <= final, seconds)
         return self.states(cluster, steps)
+
+
+def open_history(link: str) -> requests.Response:
+    """The page that the link to a step's Spark history leads to once the history server is up."""
+
+    def opened() -> requests.Response | None:
+        answer = requests.get(link, timeout=PATIENCE)
+        assert answer.status_code == 200, answer.text
+        return answer if answer.history else None
+
+    return wait_for(opened, 2 * PATIENCE)
 
 
 def log(s3: Any, cluster: str, path: str) -> str:

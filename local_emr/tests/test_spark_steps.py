@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import requests
-from emr_client import Emr, log, step, wait_for
+from emr_client import Emr, log, open_history, step, wait_for
 
 from local_emr import LocalEmr, Spark
 from local_emr.emr.spark_submit import lacks_s3, rewrite_arguments
@@ -116,8 +116,10 @@ def cluster(spark: Spark, cluster_api: Emr, s3: Any, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_spark_reads_and_writes_the_same_s3(spark: Spark, cluster_api: Emr, s3: Any, cluster: str) -> None:
-    """One cluster, two steps: one that works, one that ends with a clear message."""
+def test_spark_reads_and_writes_the_same_s3(
+    local_emr: LocalEmr, spark: Spark, cluster_api: Emr, s3: Any, cluster: str
+) -> None:
+    """One cluster, two steps: one that works, one that ends with a clear message; and the first one's history."""
     steps = cluster_api.add(
         cluster,
         spark_step("good", "s3://data/code/job.py", "s3://data/in put", "s3://data/out"),
@@ -144,6 +146,13 @@ def test_spark_reads_and_writes_the_same_s3(spark: Spark, cluster_api: Emr, s3: 
     assert "clear message: no fruit" in log(s3, cluster, f"steps/{steps[1]}/stdout").splitlines()
     details = cluster_api.step_status(cluster, steps[1])["FailureDetails"]
     assert details["LogFile"] == f"s3://data/logs/{cluster}/steps/{steps[1]}/stderr.gz"
+
+    pages = f"{local_emr.endpoint_url}/_local_emr/clusters/{cluster}/steps"
+    assert "/spark-history" in requests.get(f"{pages}/{steps[0]}", timeout=10).text
+    jobs = open_history(f"{pages}/{steps[0]}/spark-history")
+    assert jobs.url.startswith(f"{local_emr.endpoint_url}/_local_emr/spark-history/history/local-")
+    assert "Completed Jobs" in jobs.text
+    assert "Failed Jobs" not in jobs.text
 
 
 @pytest.mark.slow

@@ -168,6 +168,8 @@ def test_each_version_of_compose_reads_the_file(command: list[str], tmp_path: Pa
     assert {"local-emr", "bucket"} < local.keys()
     link = "http://localhost:{}/_local_emr/clusters/{{cluster}}"
     assert local["scheduler"]["environment"]["FRUITS_CLUSTER_LINK"] == link.format(5556)
+    history = local["scheduler"]["environment"]["FRUITS_SPARK_HISTORY_LINK"]
+    assert history == f"{link.format(5556)}/steps/{{step}}/spark-history"
     of_shell = services(make_settings(tmp_path / "plain"), ENDPOINT_PORT="5557")
     assert of_shell["scheduler"]["environment"]["FRUITS_CLUSTER_LINK"] == link.format(5557)
 

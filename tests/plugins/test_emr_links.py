@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from emr_links import ClusterLink, ReportLink, StepLogLink
+from emr_links import ClusterLink, ReportLink, SparkHistoryLink, StepLogLink
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
 from emr_step_operator import EmrStepOperator
@@ -20,7 +20,7 @@ def task(**changes: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FRUITS_CLUSTER_LINK", "FRUITS_STEP_LOG_LINK"):
+    for name in ("FRUITS_CLUSTER_LINK", "FRUITS_STEP_LOG_LINK", "FRUITS_SPARK_HISTORY_LINK"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -30,6 +30,8 @@ def test_without_a_setting_links_lead_to_the_console() -> None:
     assert StepLogLink().get_link(task(), ti_key=KEY) == (
         f"{console}/s3/buckets/fruits?region=eu-west-3&prefix=out/logs/j-1/steps/s-1/"
     )
+    # EMR's persistent history server is opened on the cluster's page: it has no URL of its own.
+    assert SparkHistoryLink().get_link(task(), ti_key=KEY) == ClusterLink().get_link(task(), ti_key=KEY)
     at_the_top = StepLogLink().get_link(task(log_uri="s3://fruits/"), ti_key=KEY)
     assert at_the_top.endswith("&prefix=j-1/steps/s-1/")
 
@@ -39,6 +41,15 @@ def test_a_template_leads_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert StepLogLink().get_link(task(log_uri=None), ti_key=KEY) == (
         "http://localhost:5555/_local_emr/clusters/j-1/steps/s-1"
     )
+
+
+def test_the_spark_history_of_a_step_is_found_by_cluster_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    template = "http://localhost:5555/_local_emr/clusters/{cluster}/steps/{step}/spark-history"
+    monkeypatch.setenv("FRUITS_SPARK_HISTORY_LINK", template)
+    assert SparkHistoryLink().get_link(task(), ti_key=KEY) == (
+        "http://localhost:5555/_local_emr/clusters/j-1/steps/s-1/spark-history"
+    )
+    assert SparkHistoryLink().get_link(task(step_id=None), ti_key=KEY) == ""
 
 
 @pytest.mark.parametrize("missing", [{"job_flow_id": None}, {"step_id": None}])
@@ -57,7 +68,7 @@ def test_the_report_is_found_by_the_run() -> None:
         (EmrCreateClusterOperator, ["Cluster"]),
         (EmrTerminateClusterOperator, ["Cluster"]),
         (EmrClusterReadySensor, ["Cluster"]),
-        (EmrStepOperator, ["Cluster", "Step log"]),
+        (EmrStepOperator, ["Cluster", "Step log", "Spark history"]),
     ],
 )
 def test_no_operator_keeps_the_links_of_the_provider(operator: Any, names: list[str]) -> None:

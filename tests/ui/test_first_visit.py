@@ -26,12 +26,13 @@ RUNS = "/api/v2/dags/fruit_features/dagRuns"
 PATIENCE = 180_000  # ms; pages of Airflow take seconds on a busy machine
 expect.set_options(timeout=PATIENCE)
 WIDTHS = {"desk": (1400, 1000), "phone": (390, 844)}
+STEPS = ("export_model", "extract_features", "reduce_dimensions")
 LINKS = {
     "create_cluster": ["Cluster"],
     "wait_for_cluster": ["Cluster"],
-    "export_model": ["Cluster", "Step log"],
-    "extract_features": ["Cluster", "Step log"],
-    "reduce_dimensions": ["Cluster", "Step log"],
+    "export_model": ["Cluster", "Spark history", "Step log"],
+    "extract_features": ["Cluster", "Spark history", "Step log"],
+    "reduce_dimensions": ["Cluster", "Spark history", "Step log"],
     "terminate_cluster": ["Cluster"],
     "publish": ["Report"],
 }
@@ -193,10 +194,20 @@ def test_every_link_of_a_task_leads_somewhere(visitor: Visit, ui: LiveUi, run: s
     found = {task_id: links(ui, run, task_id) for task_id in LINKS}
     assert {task_id: sorted(named) for task_id, named in found.items()} == LINKS
 
+    history = {named.pop("Spark history") for task_id, named in found.items() if task_id in STEPS}
     for url in sorted({url for named in found.values() for url in named.values()}):
         visitor.open(url)
     visitor.open(found["extract_features"]["Step log"])
     expect(visitor.page.get_by_text(re.compile(r"done images=43 ")).first).to_be_visible()
+    assert len(history) == len(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("task_id", "shown"), [("extract_features", "Spark Jobs"), ("export_model", "no Spark application")]
+)
+def test_the_spark_history_of_a_step_is_shown(visitor: Visit, ui: LiveUi, run: str, task_id: str, shown: str) -> None:
+    visitor.page.goto(links(ui, run, task_id)["Spark history"])  # the pages are Spark's: they need not be as ours are
+    expect(visitor.page.get_by_text(shown).first).to_be_visible()
 
 
 def test_the_results_are_a_few_keys_away(visitor: Visit, ui: LiveUi, run: str) -> None:

@@ -10,6 +10,7 @@ from local_emr.emr.faults import FaultError, Faults
 from local_emr.emr.lifecycle import Lifecycle
 from local_emr.emr.registry import Registry
 from local_emr.emr.s3_access import S3Access
+from local_emr.spark_history import SparkHistory
 
 STREAMS = ("stderr", "stdout", "controller")
 
@@ -27,12 +28,14 @@ class Admin:
 
     PREFIX = "/_local_emr/"
 
-    def __init__(self, registry: Registry, faults: Faults, s3: S3Access, reset: Callable[[], None]) -> None:
+    def __init__(
+        self, registry: Registry, faults: Faults, s3: S3Access, history: SparkHistory, reset: Callable[[], None]
+    ) -> None:
         self._registry = registry
         self._faults = faults
         self._s3 = s3
         self._reset = reset
-        self._browser = Browser(registry, s3)
+        self._browser = Browser(registry, s3, history)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
@@ -128,6 +131,10 @@ def _is_page(method: str, parts: list[str]) -> bool:
     """Say whether the request is for a page of people's."""
     match method, parts:
         case "GET", [""] | ["browser.css" | "browser.js"] | ["clusters", _] | ["clusters", _, "steps", _]:
+            return True
+        case "GET", ["clusters", _, "steps", _, "spark-history"] | ["clusters", _, "steps", _, "spark-history", _]:
+            return True
+        case "GET", ["spark-history", *_]:
             return True
         case "GET" | "PUT", ["s3", _, *_]:
             return True

@@ -21,6 +21,7 @@ from local_emr.emr.settings import Spark, Timing
 from local_emr.gateway import Gateway
 from local_emr.http_server import Application, Server
 from local_emr.persistence import Persistence
+from local_emr.spark_history import SparkHistory
 
 DEFAULT_REGION = "eu-west-3"
 # The endpoints of this process: moto's state is the process's too, so the last one to stop empties it.
@@ -98,7 +99,8 @@ class LocalEmr:
             persistence.restore_objects(s3)
             for cluster in persistence.restore_clusters():
                 self.emr.registry.register(cluster)
-        admin = Admin(self.emr.registry, self.faults, s3, self.reset)
+        self._history = SparkHistory(self._spark, s3, self._reaper, self._timing.history_idle)
+        admin = Admin(self.emr.registry, self.faults, s3, self._history, self.reset)
         application: Application = Gateway(self.emr, admin, self.faults, s3, self.region, self.quotas)
         if self._access_log:
             application = AccessLog(application, self.emr.registry, self._access_log)
@@ -115,6 +117,7 @@ class LocalEmr:
             return
         self.emr.stop()
         self._server.stop()
+        self._history.stop()
         self._reaper.stop()
         if self._persistence:
             self._persistence.close()
@@ -128,6 +131,7 @@ class LocalEmr:
         """Forget every bucket, cluster, queue, role and fault."""
         self.faults.clear()
         self.quotas.update(account.EC2_QUOTAS)
+        self._history.stop()
         self.emr.reset()
         self._empty_moto()
         account.make_default_roles()

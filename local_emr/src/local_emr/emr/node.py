@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from local_emr.emr import spark_submit
+from local_emr.emr import spark_events, spark_submit
 from local_emr.emr.node_files import classified_properties, hadoop_xml, write_command
 from local_emr.emr.s3_access import ACCESS_KEY, SECRET_KEY
 from local_emr.emr.settings import Spark, SparkNotFoundError
@@ -121,7 +121,9 @@ class Node:
         """
         spark = self._spark
         defaults = {
+            # What an application did is read from its event log, by Spark's history server, when somebody asks.
             "spark.ui.enabled": "false",
+            **spark_events.properties(self.logs),
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.jars.ivy": str(self.root / "ivy"),
@@ -144,7 +146,7 @@ class Node:
             "HADOOP_CONF_DIR": str(self._conf),
             # A short life: the serial collector and no huge reservations.
             "SPARK_SUBMIT_OPTS": " ".join(
-                ["-XX:+UseSerialGC", f"-Djava.io.tmpdir={self.scratch}", *self._class_archive_options()]
+                ["-XX:+UseSerialGC", f"-Djava.io.tmpdir={self.scratch}", *spark.class_archive_options]
             ),
             "SPARK_LAUNCHER_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto",
         }
@@ -163,10 +165,3 @@ class Node:
             "spark.dynamicAllocation.shuffleTracking.enabled": "true",
             **{name: spark_submit.scale_property(name, size, yarn.scale) for name, size in sizes.items()},
         }
-
-    def _class_archive_options(self) -> list[str]:
-        archive = self._spark.class_archive
-        if archive is None or not archive.is_file():
-            return []
-        # An archive of another JDK or class path is passed over; nobody needs to hear of it.
-        return [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]

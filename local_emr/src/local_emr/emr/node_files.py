@@ -1,5 +1,6 @@
-"""Files of a node that several modules write."""
+"""Files of a node that several modules write, and what they say."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,14 @@ def hadoop_xml(properties: Mapping[str, str]) -> str:
         for name, value in properties.items()
     )
     return f'<?xml version="1.0"?>\n<configuration>\n{entries}</configuration>\n'
+
+
+def last_problem(log: Path) -> str:
+    """Return the last complaint in the log of a JVM, and where the log is."""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    causes = [line for line in lines if re.match(r"(Caused by: )?[\w.$]+(Exception|Error)\b", line)]
+    said = (causes or lines or ["it has said nothing"])[-1].strip()
+    return f"{said[:300]} ({log})"
 
 
 def classified_properties(configurations: list[dict[str, Any]]) -> dict[str, dict[str, str]]:

@@ -17,7 +17,8 @@ class SparkNotFoundError(FileNotFoundError):
 class Timing:
     """Seconds that each transition takes; AWS needs minutes.
 
-    `idle_scale` is a factor on IdleTimeout; `kill_grace` is the time between SIGTERM and SIGKILL.
+    `idle_scale` is a factor on IdleTimeout; `kill_grace` is the time between SIGTERM and SIGKILL; Spark's history server
+    ends when nobody has asked for a page of it for `history_idle`.
     """
 
     starting: float = 1.0
@@ -25,6 +26,7 @@ class Timing:
     terminating: float = 0.5
     idle_scale: float = 1.0
     kill_grace: float = 5.0
+    history_idle: float = 600.0
 
 
 def absolute_path(text: str) -> Path:
@@ -111,3 +113,11 @@ class Spark:
         """
         folders = [self.jars, self.home / "jars"] if self.jars else [self.home / "jars"]
         return ":".join(f"{folder}/*" for folder in folders)
+
+    @property
+    def class_archive_options(self) -> list[str]:
+        """Options of a JVM whose class path begins with `class_path`; none where there is no archive."""
+        if self.class_archive is None or not self.class_archive.is_file():
+            return []
+        # An archive of another JDK or class path is passed over; nobody needs to hear of it.
+        return [f"-XX:SharedArchiveFile={self.class_archive}", "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]

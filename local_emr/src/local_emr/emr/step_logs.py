@@ -4,6 +4,7 @@ import gzip
 import re
 from pathlib import Path
 
+from local_emr.emr import spark_events
 from local_emr.emr.identifiers import now
 from local_emr.emr.s3_access import S3Access
 
@@ -21,7 +22,7 @@ class StepLogs:
     """
 
     def __init__(self, directory: Path, uri: str | None) -> None:
-        directory.mkdir(parents=True)
+        (directory / spark_events.FOLDER).mkdir(parents=True)
         self.directory = directory
         self._uri = uri
 
@@ -35,6 +36,7 @@ class StepLogs:
         if self._uri:
             for name in LOG_NAMES:
                 s3.write(f"{self._uri}{name}.gz", gzip.compress((self.directory / name).read_bytes(), 1))
+            spark_events.push(self.directory, self._uri, s3)
 
     def failure_details(self, exit_code: int) -> dict[str, str]:
         """Return the FailureDetails of DescribeStep: EMR names the reason only where it recognizes it."""

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import re
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from local_emr.emr.node_files import LOG4J, hadoop_xml
+from local_emr.emr.node_files import LOG4J, hadoop_xml, last_problem
 from local_emr.emr.settings import Spark
 from local_emr.emr.yarn import supervisor
 from local_emr.emr.yarn.capacity import MAX_NODES, machine_memory, memory_scale, node_resources
@@ -163,12 +162,7 @@ class Yarn:
         return False
 
     def _last_problem(self, name: str) -> str:
-        """Return the last complaint of a daemon and where its log is."""
-        log = self._logs / name / "daemon.log"
-        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        causes = [line for line in lines if re.match(r"(Caused by: )?[\w.$]+(Exception|Error)\b", line)]
-        said = (causes or lines or ["it has said nothing"])[-1].strip()
-        return f"{said[:300]} ({log})"
+        return last_problem(self._logs / name / "daemon.log")
 
     def _write_configuration(self, directory: Path, site: Mapping[str, str]) -> None:
         directory.mkdir(parents=True)
