@@ -56,10 +56,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         artifact, chunks = preparing.result()
     total = sum(chunk.images for chunk in chunks)
     log.info("start images=%d model=%s", total, artifact.metadata.model_id)
-    rejects = run_extraction(context, chunks, artifact, outputs, options.progress)
-    outputs.write_rejects(rejects)
+    files = run_extraction(context, chunks, artifact, outputs, options.progress)
+    rejects = [reject for file in files.values() for reject in file.rejects]
+    stored = outputs.write_rejects(rejects)
     check_reject_share(rejects, max(total, options.total_images or total), options.max_reject_share)
-    outputs.close(chunks)
+    outputs.close(artifact.metadata.model_id, files, rejects, stored)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
+from spark_jobs.stored import Stored
+
 
 def exists(path: str) -> bool:
     """Say whether there is a file or folder."""
@@ -16,11 +18,12 @@ def read(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-def read_end(path: str, size: int) -> bytes:
-    """Return a file's last bytes."""
+def read_end(path: str, size: int) -> tuple[bytes, Stored]:
+    """Return a file's last bytes, and what it is."""
     with Path(path).open("rb") as stream:
-        stream.seek(-min(size, stream.seek(0, os.SEEK_END)), os.SEEK_END)
-        return stream.read()
+        whole = stream.seek(0, os.SEEK_END)
+        stream.seek(-min(size, whole), os.SEEK_END)
+        return stream.read(), Stored(whole, "")
 
 
 def open_for_reading(path: str) -> BinaryIO:
@@ -28,8 +31,8 @@ def open_for_reading(path: str) -> BinaryIO:
     return Path(path).open("rb", buffering=0)
 
 
-def put(path: str, content: bytes, *, replace: bool) -> bool:
-    """Write a file under a temporary name, then give it its own: it is never there in part. Return whether it was given."""
+def put(path: str, content: bytes, *, replace: bool) -> Stored | None:
+    """Write a file under a temporary name, then give it its own: it is never there in part. Return what was given it, if so."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
@@ -41,21 +44,21 @@ def put(path: str, content: bytes, *, replace: bool) -> bool:
             try:
                 target.hardlink_to(temporary)
             except FileExistsError:
-                return False
+                return None
     finally:
         temporary.unlink(missing_ok=True)
-    return True
+    return Stored(len(content), "")
 
 
-def list_sizes(path: str) -> dict[str, int]:
-    """Return the size of every file below a folder by its path in it; of none if there is no such folder."""
+def list_stored(path: str) -> dict[str, Stored]:
+    """Return every file below a folder by its path in it; none if there is no such folder."""
 
     def fail(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             raise error
 
     files = [Path(folder, name) for folder, _, names in os.walk(path, onerror=fail, followlinks=True) for name in names]
-    return {str(file.relative_to(path)): file.stat().st_size for file in files}
+    return {str(file.relative_to(path)): Stored(file.stat().st_size, "") for file in files}
 
 
 def delete(path: str) -> None:

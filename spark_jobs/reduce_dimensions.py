@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         saving.result()
         writing.result()
     compared = reading.result().compared(report.content, moments)
-    page = report.save(options.output, timings.seconds, results.sizes(options.features), compared)
+    written = results.written()
+    page = report.save(options.output, timings.seconds, results.sizes(options.features, written), compared, written)
     log.info("%d images in %d components: %s", moments.count, model.pca.n_components, page)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from spark_jobs.s3_clients import client
+from spark_jobs.stored import Stored
 
 _CREATE_ATTEMPTS = 3
 
@@ -19,6 +20,10 @@ def code_of(error: BaseException) -> str:
 def _names(path: str) -> dict[str, str]:
     bucket, _, key = path.partition("/")
     return {"Bucket": bucket, "Key": key}
+
+
+def _etag(answer: dict[str, Any]) -> str:
+    return str(answer["ETag"]).strip('"')
 
 
 def exists(path: str) -> bool:
@@ -49,22 +54,26 @@ def size_of(path: str) -> int:
 
 def read(path: str) -> bytes:
     """Return an object's content."""
-    return _read(path)
+    return _read(path)[0]
 
 
-def read_end(path: str, size: int) -> bytes:
-    """Return an object's last bytes."""
+def read_end(path: str, size: int) -> tuple[bytes, Stored]:
+    """Return an object's last bytes, and what it is."""
     try:
         return _read(path, Range=f"bytes=-{size}")
     except ClientError as error:
         if code_of(error) == "InvalidRange":  # an empty object has no last byte
-            return b""
+            return b"", Stored(0, "")
         raise
 
 
-def _read(path: str, **options: str) -> bytes:
+def _read(path: str, **options: str) -> tuple[bytes, Stored]:
+    """Return an object's content, or a range of it, and what the object is."""
     try:
-        return bytes(client().get_object(**_names(path), **options)["Body"].read())
+        response = client().get_object(**_names(path), **options)
+        content = bytes(response["Body"].read())
+        whole = response.get("ContentRange", "").rpartition("/")[2]
+        return content, Stored(int(whole or len(content)), _etag(response))
     except ClientError as error:
         if code_of(error) == "NoSuchKey":
             raise FileNotFoundError(path) from error
@@ -96,7 +105,7 @@ class _Reader(io.RawIOBase):
         end = min(self._position + len(buffer), self._size)
         if end <= self._position:
             return 0
-        content = _read(self._path, Range=f"bytes={self._position}-{end - 1}")
+        content, _ = _read(self._path, Range=f"bytes={self._position}-{end - 1}")
         buffer[: len(content)] = content
         self._position += len(content)
         return len(content)
@@ -107,29 +116,29 @@ def open_for_reading(path: str) -> io.RawIOBase:
     return _Reader(path)
 
 
-def put(path: str, content: bytes, *, replace: bool, content_type: str) -> bool:
-    """Write an object in one request, unless it is there and not to be replaced. Return whether it was written."""
+def put(path: str, content: bytes, *, replace: bool, content_type: str) -> Stored | None:
+    """Write an object in one request, unless it is there and not to be replaced. Return what was written, if it was."""
     condition = {} if replace else {"IfNoneMatch": "*"}
     for attempt in range(1, _CREATE_ATTEMPTS + 1):
         try:
-            client().put_object(**_names(path), Body=content, ContentType=content_type, **condition)
-            return True
+            response = client().put_object(**_names(path), Body=content, ContentType=content_type, **condition)
+            return Stored(len(content), _etag(response))
         except ClientError as error:
             if code_of(error) == "PreconditionFailed" and not replace:
-                return False
+                return None
             # Another request for the same key was under way; S3 asks to try again, botocore does not.
             if code_of(error) != "ConditionalRequestConflict" or attempt == _CREATE_ATTEMPTS:
                 raise
     raise AssertionError
 
 
-def list_sizes(path: str) -> dict[str, int]:
-    """Return the size of every object below a folder by its path in it; keys that end with a slash only mark folders."""
+def list_stored(path: str) -> dict[str, Stored]:
+    """Return every object below a folder by its path in it; keys that end with a slash only mark folders."""
     bucket, _, folder = path.partition("/")
     prefix = f"{folder}/" if folder else ""
     pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    found = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
-    return {key.removeprefix(prefix): size for key, size in found.items() if not key.endswith("/")}
+    found = [entry for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/")]
+    return {entry["Key"].removeprefix(prefix): Stored(entry["Size"], _etag(entry)) for entry in found}
 
 
 def delete(path: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from spark_jobs import files
 from spark_jobs.errors import JobError
+from spark_jobs.stored import Stored
 
 # What browsers need to show an object instead of saving it. Not the mimetypes module: it differs from machine to machine.
 CONTENT_TYPES = {
@@ -102,15 +103,16 @@ def read_bytes(uri: str) -> bytes:
         return bytes(place.read(path))
 
 
-def read_end(uri: str, size: int) -> bytes:
-    """Return the last `size` bytes of `uri`, or all of it if it is shorter, in one request.
+def read_end(uri: str, size: int) -> tuple[bytes, Stored]:
+    """Return the last `size` bytes of `uri`, or all of it if it is shorter, and what it is, in one request.
 
     Raises:
         JobError: it cannot be read; the message names it.
     """
     place, path = _place(uri)
     with _naming(uri, "read"):
-        return bytes(place.read_end(path, size))
+        content, stored = place.read_end(path, size)
+        return bytes(content), Stored(*stored)
 
 
 @contextmanager
@@ -125,17 +127,19 @@ def open_for_reading(uri: str) -> Iterator[Any]:
         yield stream
 
 
-def write_bytes(uri: str, content: bytes) -> None:
+def write_bytes(uri: str, content: bytes) -> Stored:
     """Write `content` to `uri` in one request, making folders as needed: readers see the former content or the new one.
 
     Raises:
         JobError: it cannot be written; the message names it.
     """
-    _put(uri, content, replace=True)
+    written = _put(uri, content, replace=True)
+    assert written
+    return written
 
 
-def create(uri: str, content: bytes) -> bool:
-    """Write `content` to `uri` in one request unless something is there; return whether this call wrote it.
+def create(uri: str, content: bytes) -> Stored | None:
+    """Write `content` to `uri` in one request unless something is there; return what this call wrote, if it did.
 
     Of several calls at the same time one writes: S3 refuses the others (`If-None-Match`), as a file system refuses a
     second link of the same name.
@@ -146,11 +150,12 @@ def create(uri: str, content: bytes) -> bool:
     return _put(uri, content, replace=False)
 
 
-def _put(uri: str, content: bytes, *, replace: bool) -> bool:
+def _put(uri: str, content: bytes, *, replace: bool) -> Stored | None:
     place, path = _place(uri)
     options = {} if place is files else {"content_type": _content_type(path)}
     try:
-        return bool(place.put(path, content, replace=replace, **options))
+        written: Stored | None = place.put(path, content, replace=replace, **options)
+        return written
     except Exception as error:  # every client raises its own exceptions
         raise JobError(f"{uri}: cannot be written: {error}") from error
 
@@ -182,9 +187,18 @@ def list_files(uri: str) -> dict[str, int]:
     Raises:
         JobError: it cannot be listed; the message names it.
     """
+    return {name: stored.size for name, stored in list_stored(uri).items()}
+
+
+def list_stored(uri: str) -> dict[str, Stored]:
+    """Return every file or object below the folder `uri` by its path in the folder, sorted.
+
+    Raises:
+        JobError: it cannot be listed; the message names it.
+    """
     place, path = _place(uri)
     with _naming(uri, "listed"):
-        return dict(sorted(place.list_sizes(path).items()))
+        return dict(sorted(place.list_stored(path).items()))
 
 
 def delete_file(uri: str) -> None:

@@ -146,16 +146,6 @@ def run_folders(client: Any, root: Location) -> list[RunFolder]:
     ]
 
 
-def parts(files: pa_fs.FileSystem, folders: Iterable[Location]) -> list[str]:
-    """Return the paths of the files in these folders that can hold rows: `part-….parquet`, as every Spark job names them."""
-    return sorted(
-        info.path
-        for folder in folders
-        for info in files.get_file_info(pa_fs.FileSelector(folder.path, allow_not_found=True))
-        if info.type == pa_fs.FileType.File and PART.fullmatch(info.base_name)
-    )
-
-
 def open_parts(files: pa_fs.FileSystem, paths: list[str], schema: pa.Schema) -> ds.Dataset:
     """Return Parquet files as one dataset."""
     return ds.dataset(paths, schema=schema, format="parquet", filesystem=files)

@@ -93,15 +93,16 @@ def parse_json(where: Location, content: bytes, *needed: str) -> dict[str, Any]:
     try:
         document = json.loads(content)
     except ValueError as error:  # no JSON, or no UTF-8
-        raise _damaged(where, str(error)) from None
+        raise damaged(where, str(error)) from None
     if not isinstance(document, dict):
-        raise _damaged(where, f"it is {content[:20].decode()!r}, not a JSON object")
+        raise damaged(where, f"it is {content[:20].decode()!r}, not a JSON object")
     if missing := [key for key in needed if key not in document]:
-        raise _damaged(where, f"it lacks {', '.join(missing)}")
+        raise damaged(where, f"it lacks {', '.join(missing)}")
     return document
 
 
-def _damaged(where: Location, problem: str) -> AirflowFailException:
+def damaged(where: Location, problem: str) -> AirflowFailException:
+    """Return the error about an object that is not as the pipeline has written it."""
     return AirflowFailException(
         f"{where} is damaged ({problem}): the pipeline writes it in one piece, so something else has changed it; "
         "put back what was there, or delete it"

@@ -1,74 +1,24 @@
-"""Reading back what a run's steps have written: the checks judge what is there, not what a job says of itself."""
+"""What a run has written, judged: by what the cluster says of each file, by what is there, and by rows that are read again."""
 
 import random
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from fruit_features import checks, datasets, history, objects, publishing
-from fruit_features.layout import Location
+from fruit_features import checks, checksums, datasets, file_checks, history, publishing
+from fruit_features.checksums import FileChecksums
+from fruit_features.output_files import Extracted, Outputs
 from fruit_features.run import Plan, Run
 from fruit_features.workspace import Workspace, workspace
 
 SAMPLED_FILES = 16  # of at most 2,000 rows, 10 MB each
-FILES_AT_ONCE = 32  # of which only the images' keys are read
 READ_AHEAD: dict[str, int] = {"batch_readahead": 1, "fragment_readahead": 1}  # Arrow reads 16 and 4 ahead: 400 MB here
 NOT_PROCESSED = "not processed"  # of reduce_dimensions: no run has seen the image
 NETWORK = [*datasets.KEY, "model_id"]
 
 PATHS = pa.schema([("path", pa.string())])
 KEYS = pa.schema([(name, pa.string()) for name in datasets.KEY])
-
-
-class Outputs:
-    """The datasets and documents of a run in S3."""
-
-    def __init__(self, hook: S3Hook, run: Run) -> None:
-        self.hook = hook
-        self.run = run
-        self.files = datasets.filesystem(hook)
-
-    def committed(self, folder: Location) -> list[str]:
-        """Return the paths of the files of a dataset that a Spark job has finished.
-
-        Raises:
-            OutputError: it is not finished.
-        """
-        finished = objects.exists(self.hook, folder / "_SUCCESS")
-        checks.check(
-            finished,
-            f"{folder} is not finished: it has no _SUCCESS marker",
-            invariant="what a step has written is complete",
-            expected=f"{folder / '_SUCCESS'}",
-            found="no such object",
-            look_at="the log of the step that writes it",
-        )
-        return datasets.parts(self.files, [folder])
-
-    def collect(self, work: Workspace, name: str, paths: list[str], schema: pa.Schema, columns: list[str]) -> None:
-        """Make a table of columns of many files, each of which must have the columns of `schema` and no others."""
-
-        def read(path: str) -> None:
-            with self.files.open_input_file(path) as source:
-                found = pq.ParquetFile(source)
-                checks.check_schema(f"s3://{path}", found.schema_arrow, schema)
-                rows.add(found.read(columns, use_threads=False).cast(kept))
-
-        kept = pa.schema([(column, pa.string()) for column in columns])
-        with work.collect(name, kept) as rows, ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            for _ in pool.map(read, paths):
-                pass
-
-    def model_id(self) -> str:
-        """Return the network that the run has used."""
-        return objects.read_json(self.hook, self.run.layout.model_pointer, "model_id")["model_id"]
-
-    def report(self) -> dict[str, Any]:
-        """Return report.json."""
-        return objects.read_json(self.hook, self.run.layout.run_results / "report.json")
 
 
 def check_outputs(hook: S3Hook, run: Run, plan: Plan) -> dict[str, Any]:
@@ -96,23 +46,62 @@ def check_outputs(hook: S3Hook, run: Run, plan: Plan) -> dict[str, Any]:
 def check_run_outputs(outputs: Outputs, model_id: str, work: Workspace) -> int:
     """Check what this run has extracted against its manifest: each image once, each of the run's network; return its rejects.
 
-    That every row's numbers are finite, `reduce_dimensions` proves where the rows are, and fails otherwise. A few files confirm
-    it here: a million images have 5 GB of features, and an Airflow worker must not read them all.
+    What the rows are, the cluster has computed where they are; a listing says that every byte is still as it was then, and a few
+    files that are read again confirm it: a million images have 5 GB of features, and an Airflow worker must not read them all.
+    Likewise `reduce_dimensions` has proven that every number is finite.
     """
     layout = outputs.run.layout
-    features, rejects = outputs.committed(layout.run_features), outputs.committed(layout.run_rejects)
-    outputs.collect(work, "features", features, datasets.FEATURES, NETWORK)
-    outputs.collect(work, "rejects", rejects, datasets.REJECTS, datasets.KEY)
+    features, rejects = outputs.extracted(layout.run_features), outputs.extracted(layout.run_rejects)
+    for dataset in (features, rejects):
+        if dataset.written:
+            file_checks.check_network(dataset.written, model_id)
     with work.collect("manifest", KEYS) as rows:
         for batch in datasets.stream(outputs.files, layout.manifest, datasets.KEY):
             rows.add(pa.Table.from_batches([batch]))
-    checks.check_extraction(work, layout.run_features.uri)
-    checks.check_network(work, model_id, layout.run_features.uri)
-    sample = random.Random(outputs.run.name).sample(features, min(SAMPLED_FILES, len(features)))  # noqa: S311
-    sampled = datasets.open_parts(outputs.files, sorted(sample), datasets.FEATURES)
-    for batch in sampled.to_batches(["path", "model_id", "features"], batch_size=2048, **READ_AHEAD):
-        checks.check_feature_batch(batch, model_id, layout.run_features.uri)
-    return int(work.row("SELECT count(*) FROM rejects")[0])
+    asked, total = work.row(checksums.ROWS_AND_SUM.format("manifest"))
+    sums = asked, checksums.images_checksum(total)
+    done = said(features, rejects)
+    if sums != done:  # or nothing is said
+        check_rows(outputs, features, rejects, model_id, work)
+        file_checks.check_sums(sums, done or sums, layout.run_features.uri)
+    for name in random.Random(outputs.run.name).sample(features.names, min(SAMPLED_FILES, len(features.names))):  # noqa: S311
+        check_features_again(outputs, features, name, model_id)
+    return sum(check_rejects_again(outputs, rejects, name) for name in rejects.names)
+
+
+def said(features: Extracted, rejects: Extracted) -> tuple[int, str] | None:
+    """Return how many images have features or are rejects, and their checksum; None if earlier versions have written some."""
+    written = [dataset.written for dataset in (features, rejects) if dataset.written]
+    sums = [images for each in written if (images := each.images()) is not None]
+    return (sum(each.rows() for each in written), checksums.added(sums)) if len(sums) == 2 else None
+
+
+def check_rows(outputs: Outputs, features: Extracted, rejects: Extracted, model_id: str, work: Workspace) -> None:
+    """Find, by the keys of all rows, which images do not add up to those of the table `manifest`."""
+    outputs.collect(work, "features", features.paths, datasets.FEATURES, NETWORK)
+    outputs.collect(work, "rejects", rejects.paths, datasets.REJECTS, datasets.KEY)
+    checks.check_extraction(work, features.where.uri)
+    checks.check_network(work, model_id, features.where.uri)
+
+
+def check_features_again(outputs: Outputs, features: Extracted, name: str, model_id: str) -> None:
+    """Check the rows of a file of features, and that they are what its step says."""
+    found = FileChecksums()
+    for batch in outputs.rows(features, name, datasets.FEATURES, [*NETWORK, "features"]):
+        checks.check_feature_batch(batch, model_id, features.where.uri)
+        found.add(batch)
+    if features.written:
+        file_checks.check_sample((features.where / name).uri, features.written.files[name], found)
+
+
+def check_rejects_again(outputs: Outputs, rejects: Extracted, name: str) -> int:
+    """Check that the rows of a file of rejects are what its step says; return how many they are."""
+    found = FileChecksums()
+    for batch in outputs.rows(rejects, name, datasets.REJECTS, datasets.KEY):
+        found.add(batch)
+    if rejects.written:
+        file_checks.check_sample((rejects.where / name).uri, rejects.written.files[name], found)
+    return found.rows
 
 
 def collect_inventory(outputs: Outputs, model_id: str, work: Workspace) -> str:
@@ -131,7 +120,7 @@ def check_results(outputs: Outputs, plan: Plan, model_id: str, report: dict[str,
     where = (layout.run_results / "report.json").uri
     checks.check_components(report, outputs.run.settings.variance, fitted=not plan.pca_model, where=where)
     folder = layout.run_results / "pca"
-    vectors = datasets.open_parts(outputs.files, outputs.committed(folder), datasets.PCA)
+    vectors = datasets.open_parts(outputs.files, outputs.results(report), datasets.PCA)
     for fragment in vectors.get_fragments():
         checks.check_schema(f"s3://{fragment.path}", fragment.physical_schema, datasets.PCA)
     with work.collect("vectors", PATHS) as rows:

@@ -110,8 +110,8 @@ class Handler(BaseHTTPRequestHandler):
         folders = ""
         if prefix != "images/":
             found = [file for file in sorted(self.folder.rglob("*")) if file.is_file()]
-            names = [(file.relative_to(self.folder).as_posix(), etag(file)) for file in found]
-            names = [(key, tag) for key, tag in names if key.startswith(prefix)]
+            names = [(file.relative_to(self.folder).as_posix(), etag(file), file.stat().st_size) for file in found]
+            names = [name for name in names if name[0].startswith(prefix)]
             start = int(query.get("continuation-token", 0))
             items, total = names[start : start + PAGE], len(names)
         elif "delimiter" in query:
@@ -123,13 +123,13 @@ class Handler(BaseHTTPRequestHandler):
         else:
             begin = int(after.split()[-1][:3]) * self.images // FOLDERS if after else 0
             start, total = int(query.get("continuation-token", begin)), self.images
-            items = [image(number, total) for number in range(start, min(start + PAGE, total))]
+            items = [(*image(number, total), 5000) for number in range(start, min(start + PAGE, total))]
         more = start + PAGE < total
         encode = urllib.parse.quote_plus if "encoding-type" in query else str
         contents = "".join(
             f"<Contents><Key>{encode(key)}</Key><LastModified>2026-11-22T10:00:00.000Z</LastModified>"
-            f"<ETag>&quot;{tag}&quot;</ETag><Size>5000</Size><StorageClass>STANDARD</StorageClass></Contents>"
-            for key, tag in items
+            f"<ETag>&quot;{tag}&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+            for key, tag, size in items
         )
         token = f"<NextContinuationToken>{start + PAGE}</NextContinuationToken>" if more else ""
         return (

@@ -20,20 +20,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from benchmarks.bucket import BUCKET, REGION, image
+from benchmarks.bucket import BUCKET, REGION, etag, image
 from fruit_features import datasets, history, inventory, outputs
+from fruit_features.checksums import FileChecksums
 from fruit_features.model import HDF5_SIGNATURE, weights_model_id
 from fruit_features.run import Plan, Run
 
-ROWS, COMPONENTS = 20_000, 8  # of a file of features; of a vector
+ROWS, COMPONENTS = 2_000, 8  # of a file of features, as extract_features writes it; of a vector
 
 
 def make_run(name: str) -> Run:
     return Run.from_params({"bucket": BUCKET, "weights": f"s3://{BUCKET}/weights.h5"}, name)
 
 
-def write_images(file: Path, images: int, rows: range, schema: pa.Schema, **values: Any) -> None:
-    """Write rows of one dataset: the images of these numbers, each with the same values."""
+def write_images(file: Path, images: int, rows: range, schema: pa.Schema, **values: Any) -> pa.Table:
+    """Write rows of one dataset: the images of these numbers, each with the same values; return them."""
     found = [image(number, images) for number in rows]
     columns = {
         "path": pa.array([f"s3://{BUCKET}/{key}" for key, _ in found]),
@@ -46,6 +47,20 @@ def write_images(file: Path, images: int, rows: range, schema: pa.Schema, **valu
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, file, compression="zstd", row_group_size=4096)
+    return table
+
+
+def stored(file: Path) -> dict[str, Any]:
+    """Return what a step says of a file's bytes."""
+    return {"size": file.stat().st_size, "etag": etag(file).strip('"')}
+
+
+def facts(file: Path, rows: pa.Table) -> dict[str, Any]:
+    """Return what extract_features says of a file with these rows."""
+    found = FileChecksums()
+    for batch in rows.select(["path", "etag", "features"]).to_batches():
+        found.add(batch)
+    return stored(file) | {"rows": found.rows, "images": found.images, "content": found.content}
 
 
 def repeated(value: str | list[float], rows: int) -> pa.Array:
@@ -63,24 +78,28 @@ def numbers(images: int, files: int) -> Iterator[tuple[int, range]]:
 
 def write_history(folder: Path, images: int, runs: int, model_id: str) -> None:
     """Write what earlier runs have left: features of all images, and no rejects."""
+    said: dict[int, dict[str, Any]] = {run: {} for run in range(runs)}
     for number, rows in numbers(images, max(runs, -(-images // ROWS))):
-        run = number % runs
+        file = folder / f"features/run={number % runs}/part-{number:05}.parquet"
         values = {"model_id": model_id, "features": [0.5] * (1280 if runs == 1 else 1)}
-        write_images(folder / f"features/run={run}/part-{number:05}.parquet", images, rows, datasets.FEATURES, **values)
-        for finished in ("features", "rejects"):
+        said[number % runs][file.name] = facts(file, write_images(file, images, rows, datasets.FEATURES, **values))
+    for run, files in said.items():
+        for finished, written in (("features", files), ("rejects", {})):
             marker = folder / f"{finished}/run={run}/_SUCCESS"
             marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.touch()
+            marker.write_text(json.dumps({"model_id": model_id, "files": written}))
 
 
 def write_results(folder: Path, images: int, run: Run, model_id: str) -> None:
     """Write what a run on all images would have left, beside its features."""
+    written = {}
     for number, rows in numbers(images, -(-images // 1_000_000)):
         file = folder / f"results/run={run.name}/pca/part-{number:05}.parquet"
         write_images(file, images, rows, datasets.PCA, features_pca=[0.5] * COMPONENTS)
+        written[file.name] = stored(file)
     (folder / f"results/run={run.name}/pca/_SUCCESS").touch()
     figures = {"components": COMPONENTS, "variance_curve": [0.0] * (COMPONENTS - 1) + [0.9]}
-    figures |= {"rejects_by_reason": {}, "explained_variance": 0.9}
+    figures |= {"rejects_by_reason": {}, "explained_variance": 0.9, "written": {"pca": written}}
     (folder / f"results/run={run.name}/report.json").write_text(json.dumps(figures))
     (folder / f"runs/{run.name}").mkdir(parents=True, exist_ok=True)
     (folder / f"runs/{run.name}/model.json").write_text(json.dumps({"model_id": model_id}))

@@ -9,11 +9,12 @@ from pyspark import SparkContext
 
 from spark_jobs.extraction import worker
 from spark_jobs.extraction.chunks import Chunk, tasks
-from spark_jobs.extraction.feature_file import Reject
+from spark_jobs.extraction.feature_file import Committed
 from spark_jobs.extraction.mobilenet import ModelArtifact
 from spark_jobs.extraction.outputs import Outputs
 from spark_jobs.extraction.progress import Progress
 from spark_jobs.session import slots, warm_up
+from spark_jobs.stored import Stored
 
 SETTINGS = {
     # A node that fails its tasks (no credentials, a full disk) gets none any more; the other attempts run elsewhere. Two on
@@ -33,8 +34,8 @@ def run_extraction(
     artifact: ModelArtifact,
     outputs: Outputs,
     progress_uri: str | None = None,
-) -> list[Reject]:
-    """Run the network on every image of the chunks that are not finished, and return the rejects of all.
+) -> dict[str, Committed]:
+    """Run the network on every image of the chunks that are not finished; return what the files of all say of themselves.
 
     Args:
         context: of the job.
@@ -49,8 +50,7 @@ def run_extraction(
     broadcast = context.broadcast(artifact)
     warming = warm_up(context, lambda: worker.worker_interpreter(broadcast.value))
     model_id = artifact.metadata.model_id
-    outputs.open()
-    committed = outputs.committed(chunks, model_id)
+    committed = outputs.committed(chunks, model_id, outputs.open())
     todo = [chunk for chunk in chunks if chunk.name not in committed]
     log.info("chunks=%d reused_chunks=%d", len(chunks), len(committed))
     total = sum(chunk.images for chunk in chunks)
@@ -60,11 +60,13 @@ def run_extraction(
         )
         extraction = worker.Extraction(uuid.uuid4().hex, broadcast, outputs.features, accumulators)
         started = time.monotonic()
+        written: dict[str, Stored] = {}
         if grouped := tasks(todo, slots(context)):
-            context.parallelize(grouped, len(grouped)).foreach(extraction.run)
+            for of_task in context.parallelize(grouped, len(grouped)).map(extraction.run).collect():
+                written |= of_task
         seconds = time.monotonic() - started
-    rejects = outputs.rejected(chunks, model_id)
-    log.info(progress.summary(len(rejects), seconds))
+    found = outputs.proven(chunks, model_id, written)
+    log.info(progress.summary(sum(len(file.rejects) for file in found.values()), seconds))
     warming.join()
     broadcast.destroy()
-    return rejects
+    return found

@@ -1,19 +1,22 @@
 """The folders that an extraction writes: which chunks are in them, and whether they add up to the manifest."""
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from spark_jobs import schemas, uris
 from spark_jobs.errors import DamagedFileError, JobError
+from spark_jobs.extraction.checksums import images_checksum
 from spark_jobs.extraction.chunks import OWN_NAME, Chunk
 from spark_jobs.extraction.feature_file import Committed, Reject, read_committed
 from spark_jobs.extraction.rejects import TRANSIENT
+from spark_jobs.stored import Stored
 
 EXAMPLES = 3  # of each reason, in the error
 READ_AT_ONCE = 32
@@ -35,15 +38,31 @@ class Outputs:
     features: str
     rejects: str
 
-    def open(self) -> None:
-        """Take back the marks of an earlier attempt: from now on the outputs are not finished."""
+    def open(self) -> dict[str, Stored]:
+        """Take back the marks of an earlier attempt: from now on the outputs are not finished.
+
+        Return what it has said of the files with features, if it was finished.
+        """
+        mark = uris.join(self.features, SUCCESS)
+        content = uris.read_bytes(mark) if uris.exists(mark) else b""
         for folder in (self.features, self.rejects):
             uris.delete_file(uris.join(folder, SUCCESS))
+        try:
+            files = json.loads(content)["files"]
+            return {name: Stored(facts["size"], facts["etag"]) for name, facts in files.items()}
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return {}  # no mark, or that of an earlier version, which left it empty
 
-    def committed(self, chunks: Sequence[Chunk], model_id: str) -> set[str]:
+    def committed(self, chunks: Sequence[Chunk], model_id: str, marked: Mapping[str, Stored]) -> set[str]:
         """Return the names of the chunks that need not be computed again.
 
-        A file that is damaged, or rejects an image for a reason that may have passed since, is deleted.
+        A file that is damaged, has changed since it was marked, or rejects an image for a reason that may have passed since, is
+        deleted.
+
+        Args:
+            chunks: of the whole manifest.
+            model_id: of the network.
+            marked: what `open` has returned.
         """
         there = uris.list_files(self.features)
         candidates = [chunk for chunk in chunks if chunk.name in there]
@@ -52,6 +71,8 @@ class Outputs:
             problem = _mismatch(found, chunk, model_id)
             if isinstance(found, Committed) and any(reject["reason"] in TRANSIENT for reject in found.rejects):
                 problem = "some images were rejected for a reason that may have passed"
+            if isinstance(found, Committed) and marked.get(chunk.name, found.stored) != found.stored:
+                problem = "it has changed since it was written"
             if problem:
                 log.warning("%s is computed again: %s", chunk.name, problem)
                 uris.delete_file(uris.join(self.features, chunk.name))
@@ -59,19 +80,29 @@ class Outputs:
                 names.add(chunk.name)
         return names
 
-    def rejected(self, chunks: Sequence[Chunk], model_id: str) -> list[Reject]:
-        """Prove that each chunk's file holds exactly its images, and return the rejects of all.
+    def proven(self, chunks: Sequence[Chunk], model_id: str, written: Mapping[str, Stored]) -> dict[str, Committed]:
+        """Prove that each chunk's file holds exactly its images, and return what it says of itself, by name.
+
+        Args:
+            chunks: of the whole manifest.
+            model_id: of the network.
+            written: what this job's tasks have written, by name, as far as is known: not what an earlier attempt has.
 
         Raises:
-            JobError: naming a file that is missing, damaged, or holds more or less.
+            JobError: naming a file that is missing, damaged, replaced since it was written, or holds more or less.
         """
-        rejects: list[Reject] = []
+        files: dict[str, Committed] = {}
         for chunk, found in self._read(chunks):
             problem = _mismatch(found, chunk, model_id)
             if problem or isinstance(found, DamagedFileError):
                 raise JobError(f"{uris.join(self.features, chunk.name)}: {problem}: a bug, please report it")
-            rejects += found.rejects
-        return rejects
+            if (ours := written.get(chunk.name, found.stored)) != found.stored:
+                raise JobError(
+                    f"{uris.join(self.features, chunk.name)}: {found.stored} is there, this job has written {ours}: something "
+                    "else writes into this folder; run the step again when it does not"
+                )
+            files[chunk.name] = found
+        return files
 
     def _read(self, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, Committed | DamagedFileError]]:
         """Yield each chunk with what its file says of itself."""
@@ -85,20 +116,34 @@ class Outputs:
         with ThreadPoolExecutor(READ_AT_ONCE) as pool:
             yield from zip(chunks, pool.map(read, chunks), strict=True)
 
-    def close(self, chunks: Sequence[Chunk]) -> None:
-        """Delete the files of other manifests or networks that an earlier attempt has left, and mark the outputs as finished."""
-        names = {chunk.name for chunk in chunks}
-        for name in uris.list_files(self.features):
-            if OWN_NAME.fullmatch(name) and name not in names:
-                uris.delete_file(uris.join(self.features, name))
-        for folder in (self.rejects, self.features):
-            uris.write_bytes(uris.join(folder, SUCCESS), b"")
-
-    def write_rejects(self, rejects: Sequence[Reject]) -> None:
+    def write_rejects(self, rejects: Sequence[Reject]) -> Stored:
         """Write the rejects, none included, as one file."""
         stream = pa.BufferOutputStream()
         parquet.write_table(pa.Table.from_pylist(rejects, schemas.REJECTS), stream, compression="zstd")
-        uris.write_bytes(uris.join(self.rejects, REJECTS_FILE), stream.getvalue().to_pybytes())
+        return uris.write_bytes(uris.join(self.rejects, REJECTS_FILE), stream.getvalue().to_pybytes())
+
+    def close(self, model_id: str, files: Mapping[str, Committed], rejects: Sequence[Reject], stored: Stored) -> None:
+        """Delete the files of other manifests or networks that an earlier attempt has left, and mark the outputs as finished.
+
+        The marks say what was written: `check_outputs` compares it with what is there, and with what it has asked for.
+
+        Args:
+            model_id: of the network.
+            files: `proven`.
+            rejects: of all of them.
+            stored: what `write_rejects` has written.
+        """
+        for name in uris.list_files(self.features):
+            if OWN_NAME.fullmatch(name) and name not in files:
+                uris.delete_file(uris.join(self.features, name))
+        images = images_checksum((str(reject["path"]), _text(reject["etag"])) for reject in rejects)
+        of_rejects = {REJECTS_FILE: {**stored._asdict(), "rows": len(rejects), "images": images}}
+        self._mark(self.rejects, model_id, of_rejects)
+        self._mark(self.features, model_id, {name: _facts(file) for name, file in files.items()})
+
+    def _mark(self, folder: str, model_id: str, files: Mapping[str, Mapping[str, object]]) -> None:
+        document = {"model_id": model_id, "files": files}
+        uris.write_bytes(uris.join(folder, SUCCESS), json.dumps(document, ensure_ascii=False).encode())
 
 
 def _mismatch(found: Committed | DamagedFileError, chunk: Chunk, model_id: str) -> str | None:
@@ -109,6 +154,16 @@ def _mismatch(found: Committed | DamagedFileError, chunk: Chunk, model_id: str) 
         return None
     counts = f"{found.features} features and {len(found.rejects)} rejects of {found.model_id}"
     return f"{counts} for {chunk.images} images of {model_id}"
+
+
+def _facts(file: Committed) -> dict[str, object]:
+    """Return what `_SUCCESS` says of a file; of one that an earlier version has written, no checksums."""
+    checksums = asdict(file.checksums) if file.checksums else {}
+    return {**file.stored._asdict(), "rows": file.features, **checksums}
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def check_reject_share(rejects: Sequence[Reject], total: int, max_share: float) -> None:

@@ -24,6 +24,7 @@ from spark_jobs.extraction.processing import ChildProcess, ProcessImage, process
 from spark_jobs.extraction.reading import ManifestRow, Outcome, read_ahead
 from spark_jobs.extraction.rejects import Rejected
 from spark_jobs.python_worker import lighten
+from spark_jobs.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,13 @@ class Extraction:
     features: str
     accumulators: Accumulators
 
-    def run(self, chunks: Iterable[Chunk]) -> None:
+    def run(self, chunks: Iterable[Chunk]) -> dict[str, Stored]:
         """Run one task: commit each chunk that is not there. The next images are read and the last file is written meanwhile.
 
         Another attempt at the same task may be at work, or have been: it writes the same names, and the first one stays.
+
+        Returns:
+            What this attempt has written, by the names of the chunks.
         """
         started = time.monotonic(), time.process_time()
         context = TaskContext.get()
@@ -63,7 +67,7 @@ class Extraction:
         todo = self._unfinished(list(chunks)) if is_retry else list(chunks)
         outcomes = read_ahead(row for chunk in todo for row in read_chunk(chunk, self.job))
         model_id = self.artifact.value.metadata.model_id
-        writing: Future[None] | None = None
+        writing: list[Future[Stored | None]] = []
         with (
             ThreadPoolExecutor(1, thread_name_prefix="commit") as writer,
             processing(self.artifact.value, isolated=is_retry) as process_image,
@@ -71,23 +75,24 @@ class Extraction:
             for chunk in todo:
                 result = extract(islice(outcomes, chunk.images), process_image, model_id)
                 if writing:
-                    writing.result()
-                writing = writer.submit(self._commit, chunk, result, model_id)
-            if writing:
-                writing.result()
+                    writing[-1].result()
+                writing.append(writer.submit(self._commit, chunk, result, model_id))
+            written = [future.result() for future in writing]
         self.accumulators.slot_seconds.add(time.monotonic() - started[0])
         self.accumulators.cpu_seconds.add(time.process_time() - started[1])  # of all threads
+        return {chunk.name: stored for chunk, stored in zip(todo, written, strict=True) if stored}
 
     def _unfinished(self, chunks: list[Chunk]) -> list[Chunk]:
         done = {chunk.name for chunk in chunks if uris.exists(uris.join(self.features, chunk.name))}
         self.accumulators.images.add(sum(chunk.images for chunk in chunks if chunk.name in done))
         return [chunk for chunk in chunks if chunk.name not in done]
 
-    def _commit(self, chunk: Chunk, result: "Extracted", model_id: str) -> None:
+    def _commit(self, chunk: Chunk, result: "Extracted", model_id: str) -> Stored | None:
         content = encode(result.features, result.rejects, model_id)
-        uris.create(uris.join(self.features, chunk.name), content)
+        written = uris.create(uris.join(self.features, chunk.name), content)
         self.accumulators.images.add(chunk.images)
         self.accumulators.rejects.add(len(result.rejects))
+        return written
 
 
 # Module state on purpose: Spark reuses its Python workers, and every task in one shares the interpreter built by the first.

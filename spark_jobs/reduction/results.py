@@ -9,6 +9,9 @@ from spark_jobs.reduction import pca_model
 from spark_jobs.reduction.distributed import project
 from spark_jobs.reduction.feature_rows import Features
 from spark_jobs.reduction.pca_model import PcaModel
+from spark_jobs.stored import Stored
+
+Written = dict[str, dict[str, Stored]]
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,22 @@ class Results:
         """Project the features and write `pca/`."""
         project(context, features, model.pca, uris.join(self.output, "pca"))
 
-    def sizes(self, features_uri: str) -> dict[str, int]:
+    def written(self) -> Written:
+        """Return the files of `pca/` and of `model/`, by folder and name; no marks and no checksums of Hadoop's."""
+        found = {folder: uris.list_stored(uris.join(self.output, folder)) for folder in ("pca", "model")}
+        return {
+            folder: {
+                name: stored for name, stored in files.items() if not name.rpartition("/")[2].startswith(("_", "."))
+            }
+            for folder, files in found.items()
+        }
+
+    def sizes(self, features_uri: str, written: Written) -> dict[str, int]:
         """Return the sizes of the features read and of what was written, in bytes and files."""
-        written = uris.list_files(uris.join(self.output, "pca"))
-        vectors = [size for name, size in written.items() if name.endswith(".parquet")]
+        sizes = {folder: sum(stored.size for stored in files.values()) for folder, files in written.items()}
         return {
             "features_bytes": sum(uris.list_files(features_uri).values()),
-            "pca_bytes": sum(vectors),
-            "pca_files": len(vectors),
-            "model_bytes": sum(uris.list_files(uris.join(self.output, "model")).values()),
+            "pca_bytes": sizes["pca"],
+            "pca_files": len(written["pca"]),
+            "model_bytes": sizes["model"],
         }

@@ -14,6 +14,7 @@ from spark_jobs.reduction.pca_model import PcaModel
 from spark_jobs.reduction.selection import InventorySummary
 from spark_jobs.report import content
 from spark_jobs.report.content import Sample
+from spark_jobs.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,12 @@ class Report:
         return cls(found, svgs, pngs, dict(zip(names, charts.colors(len(names)), strict=True)))
 
     def save(
-        self, output: str, timings: Mapping[str, float], sizes: Mapping[str, int], compared: Mapping[str, Any]
+        self,
+        output: str,
+        timings: Mapping[str, float],
+        sizes: Mapping[str, int],
+        compared: Mapping[str, Any],
+        written: Mapping[str, Mapping[str, Stored]],
     ) -> str:
         """Write report.json, report.html and the charts to the folder `output`; return the URI of the page.
 
@@ -75,8 +81,12 @@ class Report:
             timings: seconds by phase of the job.
             sizes: of input and output, in bytes and files.
             compared: of `Background.compared`.
+            written: the files beside the report, by folder and name.
         """
         found = self.content | dict(compared) | {"timings": dict(timings), "sizes": dict(sizes)}
+        found["written"] = {
+            folder: {name: stored._asdict() for name, stored in files.items()} for folder, files in written.items()
+        }
         for name, image in self.pngs.items():
             uris.write_bytes(uris.join(output, f"{name}.png"), image)
         uris.write_json(uris.join(output, "report.json"), found)

@@ -111,6 +111,11 @@ def test_features_of_two_runs_become_vectors_a_model_and_a_report(bucket: Bucket
     assert report["sizes"]["pca_bytes"] == sum(
         f.stat().st_size for f in (bucket.root / "results/pca").glob("*.parquet")
     )
+    for folder in ("pca", "model"):
+        found = [file for file in (bucket.root / "results" / folder).rglob("*") if file.is_file()]
+        sizes = {str(file.relative_to(bucket.root / "results" / folder)): file.stat().st_size for file in found}
+        visible = {name: size for name, size in sizes.items() if not Path(name).name.startswith(("_", "."))}
+        assert report["written"][folder] == {name: {"size": size, "etag": ""} for name, size in visible.items()}
 
 
 def bytes_read_by_workers() -> int:

@@ -6,6 +6,7 @@ import pytest
 
 from spark_jobs import uris
 from spark_jobs.errors import JobError
+from spark_jobs.stored import Stored
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,8 @@ def test_a_scheme_nobody_knows() -> None:
 def test_of_two_writers_the_first_stays(tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/new folder/file"
 
-    assert uris.create(uri, b"first")
-    assert not uris.create(uri, b"second")
+    assert uris.create(uri, b"first") == Stored(5, "")
+    assert uris.create(uri, b"second") is None
     assert uris.read_bytes(uri) == b"first"
     assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["file"]
 
@@ -83,8 +84,8 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 def test_the_end_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"0123456789")
 
-    assert uris.read_end(f"{tmp_path}/file", 3) == b"789"
-    assert uris.read_end(f"{tmp_path}/file", 30) == b"0123456789"
+    assert uris.read_end(f"{tmp_path}/file", 3) == (b"789", Stored(10, ""))
+    assert uris.read_end(f"{tmp_path}/file", 30) == (b"0123456789", Stored(10, ""))
     with pytest.raises(JobError, match="nothing: not found"):
         uris.read_end(f"{tmp_path}/nothing", 3)
 

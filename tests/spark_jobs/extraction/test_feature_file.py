@@ -1,5 +1,6 @@
 """The file that commits a chunk: both outcomes in it, the same bytes whoever writes it, and no other file taken for one."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from spark_jobs import schemas
 from spark_jobs.errors import DamagedFileError, JobError
+from spark_jobs.extraction.checksums import Checksums, images_checksum
 from spark_jobs.extraction.feature_file import Committed, Reject, encode, read_committed
+from spark_jobs.stored import Stored
 
 VALUES = np.random.default_rng(0).random((100, schemas.FEATURE_COUNT), np.float32)
 
@@ -33,10 +36,36 @@ def test_rows_and_rejects_come_back(tmp_path: Path, rejects: int) -> None:
     file = tmp_path / "part.parquet"
     file.write_bytes(encode(features(100), [reject(number) for number in range(rejects)], "m"))
 
-    assert read_committed(f"file://{file}") == Committed("m", 100, [reject(number) for number in range(rejects)])
+    said = read_committed(f"file://{file}")
+    stored = Stored(file.stat().st_size, "")
+    assert said == Committed(
+        "m", 100, [reject(number) for number in range(rejects)], stored, Checksums.of(features(100))
+    )
     table = pq.read_table(file)
     assert table.schema.remove_metadata() == schemas.FEATURES
     assert np.array_equal(np.array(table["features"].to_pylist(), np.float32), VALUES)
+
+
+def test_a_file_of_an_earlier_version_has_no_checksums(tmp_path: Path) -> None:
+    earlier = {"fruits.model_id": "m", "fruits.rejects": json.dumps([reject(1)])}
+    pq.write_table(features(9).replace_schema_metadata(earlier), tmp_path / "part")
+
+    said = read_committed(f"file://{tmp_path}/part")
+    assert (said.model_id, said.features, said.rejects, said.checksums) == ("m", 9, [reject(1)], None)
+
+
+def test_checksums_know_images_in_any_order_and_numbers_in_theirs() -> None:
+    rows = features(3)
+    same, turned = Checksums.of(pa.concat_tables([rows[:1], rows[1:]])), Checksums.of(rows.take([2, 1, 0]))
+    exchanged = Checksums.of(rows.set_column(7, "features", rows["features"].take([2, 1, 0])))
+
+    assert same == Checksums.of(rows)
+    assert {turned.images, exchanged.images, Checksums.of(rows[:2]).images} == {
+        same.images,
+        Checksums.of(rows[:2]).images,
+    }
+    assert len({same.content, turned.content, exchanged.content, Checksums.of(rows[:2]).content}) == 4
+    assert images_checksum([]) == "0" * 16
 
 
 def test_two_attempts_write_the_same_bytes() -> None:

@@ -1,10 +1,15 @@
 """Which chunks need not be computed again, and what is proven before an output is marked as finished."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from spark_jobs import uris
 from spark_jobs.errors import JobError
+from spark_jobs.extraction.checksums import Checksums, images_checksum
 from spark_jobs.extraction.chunks import Chunk
 from spark_jobs.extraction.feature_file import encode
 from spark_jobs.extraction.outputs import Outputs, check_reject_share
@@ -35,7 +40,7 @@ def test_whole_chunks_are_kept_and_others_deleted(outputs: Outputs, caplog: pyte
     deleted += [write(outputs, of_another, encode(features(10), [], "another"))]
     deleted += [write(outputs, transient, encode(features(9), [reject(1) | {"reason": "access_denied"}], "m"))]
 
-    assert outputs.committed(CHUNKS, "m") == {whole.name, with_reject.name}
+    assert outputs.committed(CHUNKS, "m", {}) == {whole.name, with_reject.name}
     assert all(file.exists() for file in kept)
     assert not any(file.exists() for file in deleted)
     for text in ("9 features and 0 rejects of m for 10 images", "not a whole Parquet file", "may have passed"):
@@ -46,26 +51,89 @@ def test_what_is_proven_gives_the_rejects_in_order(outputs: Outputs) -> None:
     for number, chunk in enumerate(CHUNKS):
         write(outputs, chunk, encode(features(9), [reject(number)], "m"))
 
-    assert outputs.rejected(CHUNKS, "m") == [reject(number) for number in range(6)]
+    files = outputs.proven(CHUNKS, "m", {})
+    assert list(files) == [chunk.name for chunk in CHUNKS]
+    assert [one for file in files.values() for one in file.rejects] == [reject(number) for number in range(6)]
 
 
 def test_a_missing_chunk_is_named(outputs: Outputs) -> None:
     with pytest.raises(JobError, match=rf"{CHUNKS[0].name}: not found"):
-        outputs.rejected(CHUNKS[:1], "m")
+        outputs.proven(CHUNKS[:1], "m", {})
 
 
 def test_a_chunk_of_other_images_is_named(outputs: Outputs) -> None:
     write(outputs, CHUNKS[0], encode(features(11), [], "m"))
 
     with pytest.raises(JobError, match=rf"{CHUNKS[0].name}: 11 features and 0 rejects of m for 10 images of m"):
-        outputs.rejected(CHUNKS[:1], "m")
+        outputs.proven(CHUNKS[:1], "m", {})
+
+
+def test_a_chunk_that_was_replaced_since_it_was_written_is_named(outputs: Outputs) -> None:
+    for chunk in CHUNKS[:2]:
+        write(outputs, chunk, encode(features(10), [], "m"))
+    whole = outputs.proven(CHUNKS[:2], "m", {})
+    written = {CHUNKS[1].name: whole[CHUNKS[1].name].stored}  # of the other one an earlier attempt knows
+
+    assert outputs.proven(CHUNKS[:2], "m", written) == whole
+    other = whole[CHUNKS[1].name].stored._replace(etag="another")
+    with pytest.raises(JobError, match=rf"{CHUNKS[1].name}: .* is there, this job has written Stored\(.*another"):
+        outputs.proven(CHUNKS[:2], "m", {CHUNKS[1].name: other})
+
+
+def close(outputs: Outputs, chunks: list[Chunk] = CHUNKS) -> None:
+    files = outputs.proven(chunks, "m", {})
+    rejects = [one for file in files.values() for one in file.rejects]
+    outputs.close("m", files, rejects, outputs.write_rejects(rejects))
+
+
+def test_marks_say_what_was_written(outputs: Outputs) -> None:
+    contents = [encode(features(9), [reject(number)], "m") for number in range(6)]
+    files = [write(outputs, chunk, content) for chunk, content in zip(CHUNKS, contents, strict=True)]
+    close(outputs)
+
+    said = json.loads((files[0].parent / "_SUCCESS").read_bytes())
+    assert said["model_id"] == "m"
+    checksums = asdict(Checksums.of(features(9)))
+    assert said["files"] == {
+        file.name: {"size": file.stat().st_size, "etag": "", "rows": 9} | checksums for file in files
+    }
+    [rejects] = json.loads(uris.read_bytes(f"{outputs.rejects}/_SUCCESS"))["files"].values()
+    assert rejects["rows"] == 6
+    assert rejects["images"] == images_checksum((f"s3://b/é{number}", "e") for number in range(6))
+    assert rejects["size"] == len(uris.read_bytes(f"{outputs.rejects}/part-00000.parquet"))
+
+
+def test_what_has_changed_since_it_was_marked_is_computed_again(
+    outputs: Outputs, caplog: pytest.LogCaptureFixture
+) -> None:
+    for chunk in CHUNKS:
+        write(outputs, chunk, encode(features(10), [], "m"))
+    close(outputs)
+    lighter = features(10).set_column(1, "label", pa.array(["Fig"] * 10))
+    file = write(outputs, CHUNKS[2], encode(lighter.cast(features(1).schema), [], "m"))
+    marked = outputs.open()
+
+    assert not (file.parent / "_SUCCESS").exists()
+    assert outputs.committed(CHUNKS, "m", marked) == {chunk.name for chunk in CHUNKS} - {CHUNKS[2].name}
+    assert not file.exists()
+    assert f"{CHUNKS[2].name} is computed again: it has changed since it was written" in caplog.text
+
+
+@pytest.mark.parametrize("mark", [None, b"", b"Dear reader", b"[]", b'{"files": {"a": 1}}'])
+def test_a_mark_that_says_nothing_of_files_is_taken_back_as_well(outputs: Outputs, mark: bytes | None) -> None:
+    if mark is not None:
+        uris.write_bytes(f"{outputs.features}/_SUCCESS", mark)
+
+    assert outputs.open() == {}
+    assert not uris.exists(f"{outputs.features}/_SUCCESS")
 
 
 def test_only_files_of_our_own_naming_are_deleted(outputs: Outputs) -> None:
     names = ["notes.txt", "part-0.parquet", "part-000009-00000000000000ff.parquet", CHUNKS[0].name]
     for name in names:
         write(outputs, Chunk(name, "m", 0, 0), b"")
-    outputs.close(CHUNKS)
+    write(outputs, CHUNKS[0], encode(features(10), [], "m"))
+    close(outputs, CHUNKS[:1])
     folder = Path(outputs.features.removeprefix("file://"))
 
     assert sorted(file.name for file in folder.iterdir()) == sorted(

@@ -179,7 +179,21 @@ def test_a_write_that_fails_is_named(s3: Any, fail: Fail) -> None:
 def test_the_end_of_an_object(s3: Any) -> None:
     for content in (b"0123456789", b"01", b""):
         put(s3, "file", content)
-        assert uris.read_end("s3://fruits/file", 3) == content[-3:]
+        end, stored = uris.read_end("s3://fruits/file", 3)
+        assert (end, stored.size) == (content[-3:], len(content))
+
+
+def test_writing_reading_and_listing_say_the_same_of_an_object(s3: Any) -> None:
+    """So that `check_outputs` knows by a listing that it is what a task has written."""
+    for write in (uris.create, uris.write_bytes):
+        written = write("s3://fruits/told/part-0", b"0123456789")
+        assert written
+        assert written.size == 10
+        assert len(written.etag) == 32
+        assert uris.read_end("s3://fruits/told/part-0", 3)[1] == written
+        assert uris.read_end("s3://fruits/told/part-0", 30)[1] == written
+        assert uris.list_stored("s3://fruits/told") == {"part-0": written}
+    assert uris.write_bytes("s3://fruits/told/part-0", b"0123456780") != written
 
 
 def test_objects_are_listed_by_their_paths_in_the_folder(s3: Any) -> None:
