@@ -25,12 +25,18 @@ class EmrLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's interface
         """Return the URL."""
-        template = os.environ.get(self.setting) or self.default
-        bucket, prefix = S3Hook.parse_s3_url(getattr(operator, "log_uri", None) or "s3://-/")
+        step, log_uri = (getattr(operator, name, None) for name in ("step_id", "log_uri"))
+        return self.url(operator.region_name, operator.job_flow_id, step, log_uri)
+
+    @classmethod
+    def url(cls, region: str | None, cluster: str | None, step: str | None = None, log_uri: str | None = None) -> str:
+        """Return the URL; an empty text if it needs what is None."""
+        template = os.environ.get(cls.setting) or cls.default
+        bucket, prefix = S3Hook.parse_s3_url(log_uri or "s3://-/")
         values = {
-            "region": operator.region_name,
-            "cluster": operator.job_flow_id,
-            "step": getattr(operator, "step_id", None),
+            "region": region,
+            "cluster": cluster,
+            "step": step,
             "log_bucket": bucket,
             "log_prefix": f"{prefix.strip('/')}/".lstrip("/"),
         }

@@ -9,6 +9,8 @@ from typing import Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import BotoCoreError, ClientError
 
+from emr_links import ClusterLink
+
 LOG_LINES = 40
 CLOCK_TOLERANCE = timedelta(seconds=5)  # between S3's and EMR's; an estimate
 EXIT_CODE = re.compile(r"Command exiting with ret '(\d+)'")
@@ -58,7 +60,7 @@ def failure(cluster: dict[str, Any], step: dict[str, Any], log: list[str]) -> st
         log: the end of the step's log, or nothing.
     """
     known = causes(cluster, step)
-    reasons = "; ".join(known) or "no reason given"
+    reasons = "; ".join(reason.rstrip(".") for reason in known) or "no reason given"
     own = error_lines(log)[-1:]
     lines = [f"step {step['Name']} ({step['Id']}) is {step['Status']['State']}: {(own or [reasons])[0]}"]
     lines += [f"  EMR says: {reasons}"] if own else []
@@ -66,10 +68,7 @@ def failure(cluster: dict[str, Any], step: dict[str, Any], log: list[str]) -> st
     if cluster.get("LogUri"):
         bucket, folder = log_folder(cluster)
         lines.append(f"  log: s3://{bucket}/{folder}/steps/{step['Id']}/ (stdout.gz: the job, stderr.gz: Spark)")
-    region = cluster["ClusterArn"].split(":")[3]
-    lines.append(
-        f"  cluster: https://{region}.console.aws.amazon.com/emr/home?region={region}#/clusterDetails/{cluster['Id']}"
-    )
+    lines.append(f"  cluster: {ClusterLink.url(cluster['ClusterArn'].split(':')[3], cluster['Id'])}")
     return "\n".join(lines)
 
 

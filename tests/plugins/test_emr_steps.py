@@ -194,17 +194,20 @@ def test_the_deadline_counts_from_when_the_step_was_added(emr: Any, cluster_id: 
     assert deadlines[0] == pytest.approx(deadlines[1], abs=0.2)
 
 
-def test_a_failure_says_what_the_step_said(emr: Any, cluster_id: str, context: Any) -> None:
+def test_a_failure_says_what_the_step_said(
+    emr: Any, cluster_id: str, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUITS_CLUSTER_LINK", "http://localhost:5555/{cluster}")
     script = "echo Spark was here >&2; echo 'error: manifest s3://orchard/m: nothing there'; exit 1"
 
     with pytest.raises(AirflowFailException, match=r"error: manifest s3://orchard/m: nothing there\n") as failure:
         run(operator(cluster_id, script), context)
     step_id = step_ids(emr, cluster_id)[0]
-    first, emr_says, log, console = str(failure.value).splitlines()
+    first, emr_says, log, cluster = str(failure.value).splitlines()
     assert first == f"step extract_features ({step_id}) is FAILED: error: manifest s3://orchard/m: nothing there"
-    assert emr_says.startswith("  EMR says: ")
+    assert emr_says == "  EMR says: Unknown Error; Spark was here"
     assert log.startswith(f"  log: s3://orchard/logs/{cluster_id}/steps/{step_id}/ ")
-    assert console.endswith(f".console.aws.amazon.com/emr/home?region=eu-west-3#/clusterDetails/{cluster_id}")
+    assert cluster == f"  cluster: http://localhost:5555/{cluster_id}"
 
 
 def test_the_log_is_awaited_by_the_trigger_without_a_worker(

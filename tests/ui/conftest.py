@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -29,15 +30,30 @@ class LiveUi:
     endpoint: str
     images: Path
 
-    def ask(self, path: str) -> Any:
-        """Ask Airflow's API."""
+    def ask(self, path: str, **sent: Any) -> Any:
+        """Ask Airflow's API about the DAG, or send it a document."""
         with urllib.request.urlopen(f"{self.airflow}/auth/token", timeout=120) as answer:
             token = json.load(answer)["access_token"]
         request = urllib.request.Request(
-            f"{self.airflow}/api/v2/dags/fruit_features{path}", headers={"Authorization": f"Bearer {token}"}
+            f"{self.airflow}/api/v2/dags/fruit_features{path}",
+            json.dumps(sent).encode() if sent else None,
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
+
+    def tasks(self, run_id: str) -> dict[str, str]:
+        """Return the states of a run's tasks."""
+        found = self.ask(f"/dagRuns/{quote(run_id)}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] for task in found}
+
+    def await_end(self, run_id: str) -> str:
+        """Wait until a run is over; return its state."""
+        deadline = time.monotonic() + 700
+        while (state := self.ask(f"/dagRuns/{quote(run_id)}")["state"]) not in {"success", "failed"}:
+            assert time.monotonic() < deadline, f"{state}: {self.tasks(run_id)}"
+            time.sleep(1)
+        return str(state)
 
 
 def free_port() -> int:

@@ -10,22 +10,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import quote
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Response, expect
 
 from tests.conftest import PROJECT
 from tests.ui.conftest import LiveUi, free_port
+from tests.ui.visits import PATIENCE, WIDTHS, Visit, visit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 RUNS = "/api/v2/dags/fruit_features/dagRuns"
-PATIENCE = 180_000  # ms; pages of Airflow take seconds on a busy machine
-expect.set_options(timeout=PATIENCE)
-WIDTHS = {"desk": (1400, 1000), "phone": (390, 844)}
 STEPS = ("export_model", "extract_features", "reduce_dimensions")
 LINKS = {
     "create_cluster": ["Cluster"],
@@ -36,42 +32,6 @@ LINKS = {
     "terminate_cluster": ["Cluster"],
     "publish": ["Report"],
 }
-
-
-class Visit:
-    """A page of the browser, and what its console has called an error."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.troubles: list[str] = []
-        page.on("console", lambda line: self.troubles.append(line.text) if line.type == "error" else None)
-        page.on("pageerror", lambda error: self.troubles.append(str(error)))
-
-    def open(self, url: str) -> None:
-        """Open one of our pages: it answers, fits the screen, and is readable by everybody."""
-        answer = self.page.goto(url)
-        assert answer is not None
-        assert answer.status == 200, url
-        self.check()
-
-    def check(self) -> None:
-        found = Axe().run(self.page)
-        assert found.violations_count == 0, f"{self.page.url}: {found.generate_report()}"
-        assert self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), self.page.url
-
-
-@contextmanager
-def visit(browser: Browser, width: str, test: str) -> Iterator[Visit]:
-    """Open a window; FRUITS_TEST_SCREENSHOTS names a folder that gets a picture of its last page."""
-    across, down = WIDTHS[width]
-    context = browser.new_context(viewport={"width": across, "height": down})
-    context.set_default_timeout(PATIENCE)
-    context.set_default_navigation_timeout(PATIENCE)
-    page = context.new_page()
-    yield Visit(page)
-    if folder := os.environ.get("FRUITS_TEST_SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/{re.sub(r'[^a-z0-9]+', '-', test).strip('-')}.png")
-    context.close()
 
 
 @pytest.fixture
@@ -109,17 +69,8 @@ def started(browser: Browser, ui: LiveUi) -> str:
 @pytest.fixture(scope="module")
 def run(ui: LiveUi, started: str) -> str:
     """The same run, which has succeeded; quoted, as it is a part of URLs."""
-    deadline = time.monotonic() + 700
-    while (state := ui.ask(f"/dagRuns/{quote(started)}")["state"]) not in {"success", "failed"}:
-        assert time.monotonic() < deadline, f"{state}: {tasks(ui, started)}"
-        time.sleep(1)
-    assert state == "success", tasks(ui, started)
+    assert ui.await_end(started) == "success", ui.tasks(started)
     return quote(started)
-
-
-def tasks(ui: LiveUi, run_id: str) -> dict[str, str]:
-    found = ui.ask(f"/dagRuns/{quote(run_id)}/taskInstances")["task_instances"]
-    return {task["task_id"]: task["state"] for task in found}
 
 
 def links(ui: LiveUi, run: str, task_id: str) -> dict[str, str]:
