@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pickle import PicklingError
 from typing import NoReturn
 
 from py4j.protocol import Py4JJavaError
@@ -91,8 +92,8 @@ def run(main: Callable[[], None]) -> None:
         main()
     except JobError as error:
         _fail(str(error))
-    except (Py4JJavaError, PySparkException, OSError) as error:
-        # A worker's exception arrives as the text of its traceback within a Java exception.
+    except (Py4JJavaError, PySparkException, OSError, PicklingError) as error:
+        # A worker's exception arrives as the text of its traceback within a Java exception, a broadcast's as a PicklingError.
         found = re.search(rf"^\S*\b{JobError.__name__}: (.+)$", str(error), re.MULTILINE)
         if not found and os.strerror(errno.ENOSPC) in str(error):
             _fail(DISK_FULL)
