@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from demo.__main__ import Console, copy_bucket, follow
 from demo.bucket import BUCKET, REGION, DemoError, client, image_files
+from demo.local_airflow import LocalAirflow
 from local_emr import LocalEmr
 
 
@@ -94,3 +96,10 @@ def test_the_copy_of_the_bucket_has_what_the_application_needs(tmp_path: Path) -
     copied = [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()]
     assert sorted(copied) == sorted(needed)
     assert (tmp_path / needed[0]).read_text() == needed[0]
+
+
+def test_a_part_of_airflow_waits_until_another_has_written(tmp_path: Path) -> None:
+    url = LocalAirflow(tmp_path, {}).environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    with create_engine(url).connect() as database:
+        assert database.execute(text("PRAGMA busy_timeout")).scalar() == 60_000
+    assert (tmp_path / "airflow.db").exists()
