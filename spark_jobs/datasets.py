@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from spark_jobs import uris
 from spark_jobs.errors import DamagedFileError, JobError
-from spark_jobs.footers import read_footer
+from spark_jobs.footers import read_footer, row_group_lengths
 from spark_jobs.schemas import FEATURES, REJECTS
 
 PART = re.compile(r"(run=[^/]+/)?part-[^/]+\.parquet")
@@ -104,10 +103,10 @@ def _parts(files: Iterable[str]) -> list[str]:
 def _counting(uri: str, files: Mapping[str, int], parts: list[str], schema: pa.Schema, name: str) -> list[DataFile]:
     """Return the `parts` that hold `schema`; log a warning for every other one of the `files`."""
     checked = _checked({uris.join(uri, file): files[file] for file in parts}, schema)
-    others = {uris.join(uri, file): "not a file part-….parquet of a run" for file in files}
-    problems = {uri: _problem(found, uri) for uri, found in checked.items() if isinstance(found, DamagedFileError)}
-    for file, problem in sorted((others | problems).items()):
-        if not isinstance(checked.get(file), DataFile):
+    for file in sorted(uris.join(uri, file) for file in files):
+        found = checked.get(file)
+        if not isinstance(found, DataFile):
+            problem = _problem(found, file) if found else "not a file part-….parquet of a run"
             log.warning("%s does not count as %s: %s", file, name, problem)
     return [found for found in checked.values() if isinstance(found, DataFile)]
 
@@ -137,11 +136,6 @@ def _checked(sizes: Mapping[str, int], schema: pa.Schema) -> dict[str, DataFile 
 
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
         return dict(zip(sizes, pool.map(check, sizes), strict=True))
-
-
-def row_group_lengths(footer: parquet.FileMetaData) -> tuple[int, ...]:
-    """Return how many rows each row group of a Parquet file has."""
-    return tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
 
 
 def _problem(error: DamagedFileError, uri: str) -> str:

@@ -35,3 +35,8 @@ def read_stored_footer(uri: str) -> tuple[parquet.FileMetaData, Stored]:
         return parquet.read_metadata(pa.BufferReader(end)), stored
     except (OSError, pa.ArrowException) as error:
         raise DamagedFileError(f"{uri}: not a whole Parquet file: {error}") from error
+
+
+def row_group_lengths(footer: parquet.FileMetaData) -> tuple[int, ...]:
+    """Return how many rows each row group of a Parquet file has."""
+    return tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _MODULUS = 2**64
-_SEPARATOR = "\n"  # between path and ETag: no ETag has one
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,13 @@ def images_checksum(images: Iterable[tuple[str, str | None]]) -> str:
 
 
 def _number(path: str, etag: str | None) -> int:
-    digest = hashlib.md5(f"{path}{_SEPARATOR}{etag or ''}".encode(), usedforsecurity=False).digest()
+    digest = hashlib.md5(_key(path, etag).encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest[8:], "little")
 
 
 def _lines(images: Sequence[tuple[str, str | None]]) -> bytes:
-    return "".join(f"{path}{_SEPARATOR}{etag or ''}\n" for path, etag in images).encode()
+    return "".join(f"{_key(path, etag)}\n" for path, etag in images).encode()
+
+
+def _key(path: str, etag: str | None) -> str:
+    return f"{path}\n{etag or ''}"  # no ETag has a line break

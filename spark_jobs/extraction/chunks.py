@@ -16,9 +16,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from spark_jobs import uris
-from spark_jobs.datasets import row_group_lengths
 from spark_jobs.errors import JobError
 from spark_jobs.extraction.reading import ManifestRow
+from spark_jobs.footers import row_group_lengths
 
 MANIFEST_COLUMNS = ["path", "label", "etag", "size"]
 ROWS_AT_ONCE = 16_384

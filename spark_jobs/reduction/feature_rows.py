@@ -84,10 +84,14 @@ def pack(rows: npt.NDArray[np.int64]) -> bytes:
 
 def mask(packed: bytes, rows: int) -> npt.NDArray[np.bool_]:
     """Return for each of the `rows` of a file whether its bit is set in what `pack` has made."""
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8))[
-        :rows
-    ]  # its own `count` leaves what it adds as it was in memory
+    # Cut and padded here: `count` of unpackbits leaves what it adds as it was in memory.
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))[:rows]
     return np.pad(bits, (0, rows - len(bits))).astype(np.bool_)
+
+
+def packed_rows(packed: bytes) -> int:
+    """Return how many rows `pack` was given."""
+    return int.from_bytes(packed).bit_count()
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,7 @@ class Features:
     @property
     def rows(self) -> int:
         """How many count."""
-        unused = sum(int.from_bytes(bits).bit_count() for bits in self.unused.values())
-        return sum(file.rows for file in self.files) - unused
+        return sum(file.rows for file in self.files) - sum(map(packed_rows, self.unused.values()))
 
     def tasks(self, slots: int, least: int, most: int) -> list[list[Piece]]:
         """Return what tasks have to read, in order, about as many rows in each.
@@ -131,7 +134,7 @@ class Features:
     def _pieces(self, number: int) -> Iterator[Piece]:
         """Yield the row groups of a file; nothing if none of its rows count."""
         file, unused = self.files[number], self.unused.get(number, b"")
-        if int.from_bytes(unused).bit_count() < file.rows:
+        if packed_rows(unused) < file.rows:
             first = 0
             for length in file.row_groups:
                 yield Piece(file, first, first + length, unused)
