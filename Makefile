@@ -17,6 +17,8 @@ LOCKS := $(wildcard requirements/*.txt) app/requirements.txt docker/requirements
 FOR_ANY_PYTHON := "s/python_full_version < '3\.12' and //; s/ and python_full_version < '3\.12'//"
 
 export UV_NO_PROGRESS := 1
+# Each of Airflow's and Spark's many processes would compile all that it imports: seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 # ---------------------------------------------------------------- commands
 .PHONY: demo ui app compose-env bench test test-faults test-live test-long test-spark4 test-compose test-installations lint check infra-check docs audit sbom wheelhouse bundle setup lock clean help
@@ -122,10 +124,10 @@ $(VENV)/.uv: requirements/uv.txt dev/setup
 $(VENV)/.airflow: requirements/airflow.txt local_emr/pyproject.toml $(VENV)/.uv
 	@dev/setup environment airflow
 
-$(VENV)/.spark: requirements/spark.txt $(VENV)/.uv
+$(VENV)/.spark: requirements/spark.txt dev/compile_archives.py $(VENV)/.uv
 	@dev/setup environment spark
 
-$(VENV)/.spark4: requirements/spark4.txt $(VENV)/.uv
+$(VENV)/.spark4: requirements/spark4.txt dev/compile_archives.py $(VENV)/.uv
 	@dev/setup environment spark4
 
 $(VENV)/.app: requirements/app.txt $(VENV)/.uv

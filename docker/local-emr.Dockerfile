@@ -11,8 +11,8 @@ COPY Makefile pyproject.toml ./
 COPY dev dev
 COPY requirements requirements
 COPY local_emr local_emr
-# The cache holds 1 GB of archives that nothing needs any more.
-RUN make setup && rm -rf ~/.cache
+# Compiled here, as the user below may not write what Python compiles. The cache holds 1 GB that nothing needs any more.
+RUN UV_COMPILE_BYTECODE=1 make setup && rm -rf ~/.cache
 COPY demo demo
 RUN .venv/airflow/bin/python -m demo.seed --weights-only
 
