@@ -84,8 +84,9 @@ def test_files_of_other_programs_have_the_same_types(tmp_path: Path) -> None:
     assert batch["features"].to_pylist() == [[0.0, 0.5], [1.0, 0.5], [2.0, 0.5]]
 
 
-def test_a_file_that_is_damaged_or_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_rows, "WHOLE_BYTES", 0)
+@pytest.mark.parametrize("whole", [2**20, 0], ids=["in one request", "row group by row group"])
+def test_a_file_that_is_damaged_or_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
+    monkeypatch.setattr(feature_rows, "WHOLE_BYTES", whole)
     file = stored(tmp_path, "a", 300, 300)
     local = Path(file.uri.removeprefix("file://"))
     content = local.read_bytes()
