@@ -147,7 +147,8 @@ class Features:
         if packed_rows(unused) < file.rows:
             first = 0
             for length in file.row_groups:
-                yield Piece(file, first, first + length, unused)
+                if length:  # a program that writes batch by batch may leave some of none
+                    yield Piece(file, first, first + length, unused)
                 first += length
 
 
