@@ -91,15 +91,20 @@ class Outputs:
         Raises:
             JobError: naming a file that is missing, damaged, replaced since it was written, or holds more or less.
         """
+        read = list(self._read(chunks))
+        for chunk, found in read:
+            if isinstance(found, Committed) and written.get(chunk.name, found.stored) != found.stored:
+                # The next attempt would not know that it is not ours.
+                uris.delete_file(uris.join(self.features, chunk.name))
         files: dict[str, Committed] = {}
-        for chunk, found in self._read(chunks):
+        for chunk, found in read:
             problem = _mismatch(found, chunk, model_id)
             if problem or isinstance(found, DamagedFileError):
                 raise JobError(f"{uris.join(self.features, chunk.name)}: {problem}: a bug, please report it")
             if (ours := written.get(chunk.name, found.stored)) != found.stored:
                 raise JobError(
-                    f"{uris.join(self.features, chunk.name)}: {found.stored} is there, this job has written {ours}: something "
-                    "else writes into this folder; run the step again when it does not"
+                    f"{uris.join(self.features, chunk.name)}: {found.stored} was there, this job has written {ours}: something "
+                    "else writes into this folder; it is deleted, run the step again when nothing else writes there"
                 )
             files[chunk.name] = found
         return files

@@ -69,15 +69,17 @@ def test_a_chunk_of_other_images_is_named(outputs: Outputs) -> None:
 
 
 def test_a_chunk_that_was_replaced_since_it_was_written_is_named(outputs: Outputs) -> None:
-    for chunk in CHUNKS[:2]:
+    for chunk in CHUNKS[:3]:
         write(outputs, chunk, encode(features(10), [], "m"))
-    whole = outputs.proven(CHUNKS[:2], "m", {})
-    written = {CHUNKS[1].name: whole[CHUNKS[1].name].stored}  # of the other one an earlier attempt knows
+    whole = outputs.proven(CHUNKS[:3], "m", {})
+    # The other one is an earlier attempt's.
+    written = {chunk.name: whole[chunk.name].stored for chunk in CHUNKS[1:3]}
 
-    assert outputs.proven(CHUNKS[:2], "m", written) == whole
-    other = whole[CHUNKS[1].name].stored._replace(etag="another")
-    with pytest.raises(JobError, match=rf"{CHUNKS[1].name}: .* is there, this job has written Stored\(.*another"):
-        outputs.proven(CHUNKS[:2], "m", {CHUNKS[1].name: other})
+    assert outputs.proven(CHUNKS[:3], "m", written) == whole
+    others = {name: stored._replace(etag="another") for name, stored in written.items()}
+    with pytest.raises(JobError, match=rf"{CHUNKS[1].name}: .* was there, this job has written Stored\(.*another"):
+        outputs.proven(CHUNKS[:3], "m", others)
+    assert outputs.committed(CHUNKS[:3], "m", {}) == {CHUNKS[0].name}, "the next attempt must not take them for its own"
 
 
 def close(outputs: Outputs, chunks: list[Chunk] = CHUNKS) -> None:
