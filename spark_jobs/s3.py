@@ -1,15 +1,17 @@
 """Objects in S3; `uris` says what each function of a path, `bucket/key`, means, and turns what it raises into a `JobError`."""
 
 import io
+import time
 from contextlib import suppress
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from spark_jobs.s3_clients import client
 from spark_jobs.stored import Stored
 
 _CREATE_ATTEMPTS = 3
+_READ_ATTEMPTS = 3
 
 
 def code_of(error: BaseException) -> str:
@@ -68,16 +70,27 @@ def read_end(path: str, size: int) -> tuple[bytes, Stored]:
 
 
 def _read(path: str, **options: str) -> tuple[bytes, Stored]:
-    """Return an object's content, or a range of it, and what the object is."""
-    try:
-        response = client().get_object(**_names(path), **options)
-        content = bytes(response["Body"].read())
-        whole = response.get("ContentRange", "").rpartition("/")[2]
-        return content, Stored(int(whole or len(content)), _etag(response))
-    except ClientError as error:
-        if code_of(error) == "NoSuchKey":
-            raise FileNotFoundError(path) from error
-        raise
+    """Return an object's content, or a range of it, and what the object is.
+
+    Only a body that breaks off is requested again here, the client retries the rest.
+    """
+    for attempt in range(1, _READ_ATTEMPTS + 1):
+        try:
+            response = client().get_object(**_names(path), **options)
+        except ClientError as error:
+            if code_of(error) == "NoSuchKey":
+                raise FileNotFoundError(path) from error
+            raise
+        try:
+            content = bytes(response["Body"].read())
+        except BotoCoreError:
+            if attempt == _READ_ATTEMPTS:
+                raise
+            time.sleep(0.2 * attempt)
+        else:
+            whole = response.get("ContentRange", "").rpartition("/")[2]
+            return content, Stored(int(whole or len(content)), _etag(response))
+    raise AssertionError
 
 
 class _Reader(io.RawIOBase):

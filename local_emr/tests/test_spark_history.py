@@ -166,6 +166,14 @@ def test_there_is_nothing_to_open(local_emr: LocalEmr) -> None:
     assert servers() == []
 
 
+def test_a_folder_of_rolling_event_logs_ends_no_step(local_emr: LocalEmr) -> None:
+    script = 'mkdir -p "$HOME/../../logs/steps/$EMR_STEP_ID/spark-events/eventlog_v2_local-1"'
+    emr, cluster, step_id = run(local_emr, step("bash", "-c", script))
+    assert emr.ended(cluster, [step_id]) == ["COMPLETED"]
+    answer = requests.get(f"{page(local_emr, cluster, step_id)}/spark-history", timeout=10)
+    assert "has started no Spark application." in answer.text
+
+
 def test_event_logs_outlive_the_endpoint_where_its_buckets_do(local_emr: LocalEmr, tmp_path: Path) -> None:
     with LocalEmr(timing=QUICK, data_dir=tmp_path / "data") as aws:
         emr, cluster, step_id = run(aws, application())

@@ -50,7 +50,8 @@ def run_extraction(
     broadcast = context.broadcast(artifact)
     warming = warm_up(context, lambda: worker.worker_interpreter(broadcast.value))
     model_id = artifact.metadata.model_id
-    committed = outputs.committed(chunks, model_id, outputs.open())
+    committed = outputs.committed(chunks, model_id, outputs.marked())
+    outputs.open()  # not before: the marks say what a file was when it was written
     todo = [chunk for chunk in chunks if chunk.name not in committed]
     log.info("chunks=%d reused_chunks=%d", len(chunks), len(committed))
     total = sum(chunk.images for chunk in chunks)

@@ -38,20 +38,20 @@ class Outputs:
     features: str
     rejects: str
 
-    def open(self) -> dict[str, Stored]:
-        """Take back the marks of an earlier attempt: from now on the outputs are not finished.
-
-        Return what it has said of the files with features, if it was finished.
-        """
+    def marked(self) -> dict[str, Stored]:
+        """Return what an earlier attempt has said of the files with features, if it was finished."""
         mark = uris.join(self.features, SUCCESS)
         content = uris.read_bytes(mark) if uris.exists(mark) else b""
-        for folder in (self.features, self.rejects):
-            uris.delete_file(uris.join(folder, SUCCESS))
         try:
             files = json.loads(content)["files"]
             return {name: Stored(facts["size"], facts["etag"]) for name, facts in files.items()}
         except (ValueError, LookupError, TypeError, AttributeError):
             return {}  # no mark, or that of an earlier version, which left it empty
+
+    def open(self) -> None:
+        """Take back the marks of an earlier attempt: from now on the outputs are not finished."""
+        for folder in (self.features, self.rejects):
+            uris.delete_file(uris.join(folder, SUCCESS))
 
     def committed(self, chunks: Sequence[Chunk], model_id: str, marked: Mapping[str, Stored]) -> set[str]:
         """Return the names of the chunks that need not be computed again.
@@ -62,7 +62,7 @@ class Outputs:
         Args:
             chunks: of the whole manifest.
             model_id: of the network.
-            marked: what `open` has returned.
+            marked: what `marked` has returned.
         """
         there = uris.list_files(self.features)
         candidates = [chunk for chunk in chunks if chunk.name in there]
@@ -91,15 +91,20 @@ class Outputs:
         Raises:
             JobError: naming a file that is missing, damaged, replaced since it was written, or holds more or less.
         """
+        read = list(self._read(chunks))
+        for chunk, found in read:
+            if isinstance(found, Committed) and written.get(chunk.name, found.stored) != found.stored:
+                # The next attempt would not know that it is not ours.
+                uris.delete_file(uris.join(self.features, chunk.name))
         files: dict[str, Committed] = {}
-        for chunk, found in self._read(chunks):
+        for chunk, found in read:
             problem = _mismatch(found, chunk, model_id)
             if problem or isinstance(found, DamagedFileError):
                 raise JobError(f"{uris.join(self.features, chunk.name)}: {problem}: a bug, please report it")
             if (ours := written.get(chunk.name, found.stored)) != found.stored:
                 raise JobError(
-                    f"{uris.join(self.features, chunk.name)}: {found.stored} is there, this job has written {ours}: something "
-                    "else writes into this folder; run the step again when it does not"
+                    f"{uris.join(self.features, chunk.name)}: {found.stored} was there, this job has written {ours}: something "
+                    "else writes into this folder; it is deleted, run the step again when nothing else writes there"
                 )
             files[chunk.name] = found
         return files

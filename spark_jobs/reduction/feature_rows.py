@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from pyarrow import parquet
 
 from spark_jobs import uris
 from spark_jobs.datasets import DataFile
+from spark_jobs.errors import JobError
 from spark_jobs.schemas import FEATURES
 
 T = TypeVar("T")
@@ -69,10 +71,18 @@ class Piece:
             yield chosen.select(COLUMNS.names).cast(COLUMNS)
 
 
-def _opened(file: DataFile) -> Any:
-    if 0 < file.size <= WHOLE_BYTES:
-        return pa.BufferReader(uris.read_bytes(file.uri))
-    return uris.open_for_reading(file.uri)
+@contextmanager
+def _opened(file: DataFile) -> Iterator[Any]:
+    """Open a file; what Arrow cannot read of it in the block becomes a `JobError` that names it."""
+    if not 0 < file.size <= WHOLE_BYTES:
+        with uris.open_for_reading(file.uri) as stream:
+            yield stream
+        return
+    content = uris.read_bytes(file.uri)
+    try:
+        yield pa.BufferReader(content)
+    except (OSError, pa.ArrowException) as error:
+        raise JobError(f"{file.uri}: cannot be read: {error}") from error
 
 
 def pack(rows: npt.NDArray[np.int64]) -> bytes:
@@ -137,7 +147,8 @@ class Features:
         if packed_rows(unused) < file.rows:
             first = 0
             for length in file.row_groups:
-                yield Piece(file, first, first + length, unused)
+                if length:  # a program that writes batch by batch may leave some of none
+                    yield Piece(file, first, first + length, unused)
                 first += length
 
 

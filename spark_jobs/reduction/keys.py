@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -35,17 +35,35 @@ _ROWS = 2**32  # more than a file has: a position is the number of a file times 
 
 @dataclass(frozen=True)
 class Source:
-    """A file with keys.
+    """A file with keys, or some of its row groups, next to each other.
 
     Attributes:
         file: its name and rows.
         columns: `INVENTORY_KEYS`, `FEATURE_KEYS` or `REJECT_KEYS`.
         number: of the file among those of its dataset.
+        start, stop: the number of the first row group, and the one after the last; None for all that follow.
     """
 
     file: DataFile
     columns: pa.Schema
     number: int = 0
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many keys there are."""
+        return sum(self.file.row_groups[self.start : self.stop])
+
+    def cut(self, most: int) -> Iterator[Self]:
+        """Yield parts of a whole file, of at most so many rows or of one row group."""
+        start = rows = 0
+        for group, length in enumerate(self.file.row_groups):
+            if rows and rows + length > most:
+                yield replace(self, start=start, stop=group)
+                start, rows = group, 0
+            rows += length
+        yield replace(self, start=start)
 
     def read(self) -> pa.Table:
         """Read the keys; no other column.
@@ -55,9 +73,12 @@ class Source:
         """
         stored = [name for name in self.columns.names if name != "at"]
         with uris.open_for_reading(self.file.uri) as stream:
-            found = parquet.ParquetFile(stream, pre_buffer=True).read(stored, use_threads=False)
+            file = parquet.ParquetFile(stream, pre_buffer=True)
+            groups = range(file.num_row_groups)[self.start : self.stop]
+            found = file.read_row_groups(list(groups), stored, use_threads=False)
         if "at" in self.columns.names:
-            found = found.append_column("at", pa.array(np.arange(len(found)) + self.number * _ROWS))
+            before = self.number * _ROWS + sum(self.file.row_groups[: self.start])
+            found = found.append_column("at", pa.array(np.arange(len(found)) + before))
         return found.select(self.columns.names).cast(self.columns)
 
 
@@ -165,7 +186,7 @@ def account(keys: Keys, model_id: str) -> Outcome:
         Counter(_counts(pa.table({"label": labels.take(found["label_max"].combine_chunks())}))),
         Counter(_counts(missing.select(["label", "reason"]))),
         _first_of_each_reason(missing),
-        np.setdiff1d(keys.features["at"].to_numpy(), found["at_max"].to_numpy(), assume_unique=True),
+        np.setdiff1d(keys.features["at"].to_numpy(), found["at_max"].to_numpy()),  # sorted, as a shuffle's rows are not
     )
 
 

@@ -86,7 +86,7 @@ def select(context: SparkContext, inputs: Inputs, requested: str | None) -> Sele
     """
     model_id = requested or resolve_model_id(networks(inputs), None)
     with_keys = sources(inputs.inventory, inputs.features, inputs.rejects)
-    if sum(source.file.rows for source in with_keys) <= KEYS_AT_ONCE:
+    if sum(source.rows for source in with_keys) <= KEYS_AT_ONCE:
         outcome = account(Keys.read(with_keys), model_id)
         unused = {number: pack(rows) for number, rows in by_file(outcome.unused)}
     else:
@@ -152,8 +152,8 @@ def distributed_account(
         model_id: of the network whose features count.
         at_once: about how many keys a task holds.
     """
-    groups = _grouped(with_keys, at_once)
-    buckets = -(-sum(source.file.rows for source in with_keys) // at_once)
+    groups = grouped(with_keys, at_once)
+    buckets = -(-sum(source.rows for source in with_keys) // at_once)
 
     def route(some: list[Source]) -> Iterator[tuple[int, pa.Table]]:
         return Keys.read(some).routed(buckets)
@@ -180,14 +180,17 @@ def _packed(rows: "RDD[tuple[int, Any]]", partitions: int) -> dict[int, bytes]:
     return dict(grouped.collect())
 
 
-def _grouped(with_keys: list[Source], at_once: int) -> list[list[Source]]:
-    """Group files, in order, so that each group has about as many rows as a task holds."""
+def grouped(with_keys: Iterable[Source], at_once: int) -> list[list[Source]]:
+    """Group files, in order, so that each group has about as many rows as a task holds.
+
+    Large files are cut: an inventory is one, and a Python process takes 350 bytes for each of its rows.
+    """
     groups: list[list[Source]] = []
     left = 0
-    for source in with_keys:
-        if source.file.rows > left:
+    for source in (part for file in with_keys for part in file.cut(at_once)):
+        if not groups or source.rows > left:
             groups.append([])
             left = at_once
         groups[-1].append(source)
-        left -= source.file.rows
+        left -= source.rows
     return groups

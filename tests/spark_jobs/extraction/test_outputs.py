@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,7 @@ from spark_jobs import uris
 from spark_jobs.errors import JobError
 from spark_jobs.extraction.checksums import Checksums, images_checksum
 from spark_jobs.extraction.chunks import Chunk
+from spark_jobs.extraction.driver import run_extraction
 from spark_jobs.extraction.feature_file import encode
 from spark_jobs.extraction.outputs import Outputs, check_reject_share
 
@@ -69,15 +71,17 @@ def test_a_chunk_of_other_images_is_named(outputs: Outputs) -> None:
 
 
 def test_a_chunk_that_was_replaced_since_it_was_written_is_named(outputs: Outputs) -> None:
-    for chunk in CHUNKS[:2]:
+    for chunk in CHUNKS[:3]:
         write(outputs, chunk, encode(features(10), [], "m"))
-    whole = outputs.proven(CHUNKS[:2], "m", {})
-    written = {CHUNKS[1].name: whole[CHUNKS[1].name].stored}  # of the other one an earlier attempt knows
+    whole = outputs.proven(CHUNKS[:3], "m", {})
+    # The other one is an earlier attempt's.
+    written = {chunk.name: whole[chunk.name].stored for chunk in CHUNKS[1:3]}
 
-    assert outputs.proven(CHUNKS[:2], "m", written) == whole
-    other = whole[CHUNKS[1].name].stored._replace(etag="another")
-    with pytest.raises(JobError, match=rf"{CHUNKS[1].name}: .* is there, this job has written Stored\(.*another"):
-        outputs.proven(CHUNKS[:2], "m", {CHUNKS[1].name: other})
+    assert outputs.proven(CHUNKS[:3], "m", written) == whole
+    others = {name: stored._replace(etag="another") for name, stored in written.items()}
+    with pytest.raises(JobError, match=rf"{CHUNKS[1].name}: .* was there, this job has written Stored\(.*another"):
+        outputs.proven(CHUNKS[:3], "m", others)
+    assert outputs.committed(CHUNKS[:3], "m", {}) == {CHUNKS[0].name}, "the next attempt must not take them for its own"
 
 
 def close(outputs: Outputs, chunks: list[Chunk] = CHUNKS) -> None:
@@ -111,12 +115,24 @@ def test_what_has_changed_since_it_was_marked_is_computed_again(
     close(outputs)
     lighter = features(10).set_column(1, "label", pa.array(["Fig"] * 10))
     file = write(outputs, CHUNKS[2], encode(lighter.cast(features(1).schema), [], "m"))
-    marked = outputs.open()
 
-    assert not (file.parent / "_SUCCESS").exists()
-    assert outputs.committed(CHUNKS, "m", marked) == {chunk.name for chunk in CHUNKS} - {CHUNKS[2].name}
+    assert outputs.committed(CHUNKS, "m", outputs.marked()) == {chunk.name for chunk in CHUNKS} - {CHUNKS[2].name}
     assert not file.exists()
     assert f"{CHUNKS[2].name} is computed again: it has changed since it was written" in caplog.text
+    outputs.open()
+    assert not (file.parent / "_SUCCESS").exists()
+
+
+def test_an_attempt_that_fails_while_it_looks_leaves_the_marks(
+    outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for chunk in CHUNKS:
+        write(outputs, chunk, encode(features(10), [], "m"))
+    close(outputs)
+    monkeypatch.setattr("spark_jobs.extraction.outputs.read_committed", Mock(side_effect=JobError("S3 fails")))
+    with pytest.raises(JobError, match="S3 fails"):
+        run_extraction(Mock(), CHUNKS, Mock(), outputs)
+    assert uris.exists(f"{outputs.features}/_SUCCESS"), "the next attempt must know what was written"
 
 
 @pytest.mark.parametrize("mark", [None, b"", b"Dear reader", b"[]", b'{"files": {"a": 1}}'])
@@ -124,7 +140,8 @@ def test_a_mark_that_says_nothing_of_files_is_taken_back_as_well(outputs: Output
     if mark is not None:
         uris.write_bytes(f"{outputs.features}/_SUCCESS", mark)
 
-    assert outputs.open() == {}
+    assert outputs.marked() == {}
+    outputs.open()
     assert not uris.exists(f"{outputs.features}/_SUCCESS")
 
 

@@ -346,3 +346,16 @@ def test_a_body_that_always_breaks_off(s3: Any, fail: Fail) -> None:
 
     with pytest.raises(JobError, match=r"s3://fruits/Kiwi/1: S3 cannot be reached"):
         read_many([source])
+
+
+def test_a_file_whose_body_breaks_off_is_asked_for_again(s3: Any, fail: Fail) -> None:
+    content = bytes(range(250)) * 40
+    put(s3, "features/1", content)
+    uri = "s3://fruits/features/1"
+    fail(fault="s3-drop", after_bytes=4000, key="features/1", method="GET", times=1)
+    assert uris.read_bytes(uri) == content
+    fail(fault="s3-drop", after_bytes=4000, key="features/1", method="GET", times=1)
+    assert uris.read_end(uri, 9000)[0] == content[-9000:]
+    fail(fault="s3-drop", after_bytes=4000, key="features/1", method="GET")
+    with pytest.raises(JobError, match="s3://fruits/features/1: cannot be read: "):
+        uris.read_bytes(uri)

@@ -71,6 +71,17 @@ def test_a_large_group_of_rows_is_cut_where_it_must(tmp_path: Path) -> None:
     assert paths(features, 1, 1, 25) == [[f"a {row}" for row in range(start, start + 20)] for start in (0, 20, 40)]
 
 
+def test_groups_without_rows_are_passed_over(tmp_path: Path) -> None:
+    rows = stored(tmp_path, "a", 3, 3)
+    table = pq.read_table(rows.uri.removeprefix("file://"))
+    file = tmp_path / "b.parquet"
+    with pq.ParquetWriter(file, table.schema) as writer:
+        for length in (0, 3, 0):
+            writer.write_table(table.slice(0, length))
+    features = Features([DataFile(f"file://{file}", (0, 3, 0), file.stat().st_size)])
+    assert paths(features, 2, 1, 1000) == [["a 0"], ["a 1", "a 2"]]
+
+
 def test_files_of_other_programs_have_the_same_types(tmp_path: Path) -> None:
     large = [
         pa.field(
@@ -84,8 +95,9 @@ def test_files_of_other_programs_have_the_same_types(tmp_path: Path) -> None:
     assert batch["features"].to_pylist() == [[0.0, 0.5], [1.0, 0.5], [2.0, 0.5]]
 
 
-def test_a_file_that_is_damaged_or_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_rows, "WHOLE_BYTES", 0)
+@pytest.mark.parametrize("whole", [2**20, 0], ids=["in one request", "row group by row group"])
+def test_a_file_that_is_damaged_or_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
+    monkeypatch.setattr(feature_rows, "WHOLE_BYTES", whole)
     file = stored(tmp_path, "a", 300, 300)
     local = Path(file.uri.removeprefix("file://"))
     content = local.read_bytes()

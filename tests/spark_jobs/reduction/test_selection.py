@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from spark_jobs.datasets import DataFile, feature_files
 from spark_jobs.errors import JobError
+from spark_jobs.footers import row_group_lengths
 from spark_jobs.reduction import selection
 from spark_jobs.reduction.feature_rows import read
 from spark_jobs.reduction.inputs import Inputs
@@ -30,6 +31,7 @@ class Bucket:
 
     def __init__(self, folder: Path, spark: SparkSession) -> None:
         self.folder = folder
+        self.row_group = 30_000
         self.context = spark.sparkContext
 
     def features(
@@ -52,8 +54,8 @@ class Bucket:
     def _write(self, folder: str, rows: list[dict], schema: pa.Schema) -> DataFile:
         path = self.folder / folder / "part-0.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema), path, row_group_size=30_000)
-        return DataFile(f"file://{path}", (len(rows),), path.stat().st_size)
+        pq.write_table(pa.Table.from_pylist(rows, schema), path, row_group_size=self.row_group)
+        return DataFile(f"file://{path}", row_group_lengths(pq.read_metadata(path)), path.stat().st_size)
 
     def select(
         self, inventory: list[DataFile], rejects: Iterable[DataFile] = (), model_id: str | None = "net"
@@ -124,6 +126,7 @@ def test_a_bit_marks_a_row_whatever_its_place_in_its_file(tmp_path: Path, spark:
 
 def test_tasks_find_what_the_driver_finds(tmp_path: Path, spark: SparkSession) -> None:
     bucket = Bucket(tmp_path, spark)
+    bucket.row_group = 70  # two to a task
     generator = np.random.default_rng(0)
     for run in range(4):
         images = [(f"image {number}", f"{number % 3}") for number in generator.integers(0, 400, 300)]

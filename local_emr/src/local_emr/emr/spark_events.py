@@ -24,12 +24,13 @@ def properties(logs: Path) -> dict[str, str]:
         "spark.eventLog.dir": f"{logs.as_uri()}/steps/${{env:EMR_STEP_ID}}/{FOLDER}",
         # Compressed when the step has ended: Spark's own codecs would cost each driver the load of a native library.
         "spark.eventLog.compress": "false",
+        "spark.eventLog.rolling.enabled": "false",  # Spark 4 would make a folder of each
     }
 
 
 def push(directory: Path, uri: str, s3: S3Access) -> None:
     """Write the event logs of a step's directory to S3."""
-    for log in sorted((directory / FOLDER).iterdir()):
+    for log in sorted(_logs(directory / FOLDER)):
         s3.write(f"{uri}{FOLDER}/{log.name}.gz", gzip.compress(log.read_bytes(), 1))
 
 
@@ -56,8 +57,12 @@ def collect(cluster: Cluster, step: Step, s3: S3Access, target: Path) -> None:
 
 def _local(step: Step) -> list[Path]:
     folder = step.log_directory / FOLDER if step.log_directory else None
-    # A name that begins with a dot is a checksum of Hadoop's.
-    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder and folder.is_dir() else []
+    return _logs(folder) if folder and folder.is_dir() else []
+
+
+def _logs(folder: Path) -> list[Path]:
+    # A name that begins with a dot is a checksum of Hadoop's; a folder, the log of a cluster that asks for rolling ones.
+    return [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
 
 
 def _copies(cluster: Cluster, step: Step, s3: S3Access) -> list[str]:
