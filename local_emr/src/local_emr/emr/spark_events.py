@@ -37,7 +37,8 @@ def push(directory: Path, uri: str, s3: S3Access) -> None:
 def application_ids(cluster: Cluster, step: Step, s3: S3Access) -> list[str]:
     """Return the ids of the step's Spark applications, in the order of their names."""
     names = {path.name for path in _local(step)} or {uri.rpartition("/")[2] for uri in _copies(cluster, step, s3)}
-    return sorted({name.removesuffix(".gz").removesuffix(RUNNING) for name in names})
+    # Spark keeps no dot in a name but those before the codec and the state.
+    return sorted({name.partition(".")[0] for name in names})
 
 
 def collect(cluster: Cluster, step: Step, s3: S3Access, target: Path) -> None:
