@@ -30,7 +30,7 @@ class EmrLink(BaseOperatorLink):
 
     @classmethod
     def url(cls, region: str | None, cluster: str | None, step: str | None = None, log_uri: str | None = None) -> str:
-        """Return the URL; an empty text if it needs what is None."""
+        """Return the URL; an empty text if it needs what is None, or the template what there is not."""
         template = os.environ.get(cls.setting) or cls.default
         bucket, prefix = S3Hook.parse_s3_url(log_uri or "s3://-/")
         values = {
@@ -41,7 +41,10 @@ class EmrLink(BaseOperatorLink):
             "log_prefix": f"{prefix.strip('/')}/".lstrip("/"),
         }
         missing = [name for name, value in values.items() if not value and f"{{{name}}}" in template]
-        return template.format(**values) if not set(missing) - {"log_prefix"} else ""
+        try:
+            return template.format(**values) if not set(missing) - {"log_prefix"} else ""
+        except (LookupError, ValueError):  # a mistake in a setting must not hide why a step has failed
+            return ""
 
 
 class ClusterLink(EmrLink):

@@ -68,7 +68,8 @@ def failure(cluster: dict[str, Any], step: dict[str, Any], log: list[str]) -> st
     if cluster.get("LogUri"):
         bucket, folder = log_folder(cluster)
         lines.append(f"  log: s3://{bucket}/{folder}/steps/{step['Id']}/ (stdout.gz: the job, stderr.gz: Spark)")
-    lines.append(f"  cluster: {ClusterLink.url(cluster['ClusterArn'].split(':')[3], cluster['Id'])}")
+    link = ClusterLink.url(cluster["ClusterArn"].split(":")[3], cluster["Id"])
+    lines.append(f"  cluster: {link or cluster['Id']}")
     return "\n".join(lines)
 
 

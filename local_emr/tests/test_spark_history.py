@@ -4,9 +4,12 @@ import dataclasses
 import json
 import re
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -16,6 +19,7 @@ from program import Program, still_there
 
 from local_emr import LocalEmr, Spark
 from local_emr.emr import spark_events
+from local_emr.emr.step import Step
 from local_emr.pytest_plugin import QUICK
 
 IDLE_SECONDS = 3
@@ -172,6 +176,28 @@ def test_a_folder_of_rolling_event_logs_ends_no_step(local_emr: LocalEmr) -> Non
     assert emr.ended(cluster, [step_id]) == ["COMPLETED"]
     answer = requests.get(f"{page(local_emr, cluster, step_id)}/spark-history", timeout=10)
     assert "has started no Spark application." in answer.text
+
+
+@pytest.mark.parametrize("log", ["local-1", "local-1.inprogress", "local-1.zstd", "local-1.lz4.inprogress"])
+def test_a_log_is_of_the_application_whatever_packs_it(tmp_path: Path, log: str) -> None:
+    (tmp_path / "spark-events").mkdir()
+    (tmp_path / "spark-events" / log).touch()
+    work = Step("step", "command-runner.jar", [], "CONTINUE", log_directory=tmp_path)
+    assert spark_events.application_ids(Mock(), work, Mock()) == ["local-1"]
+
+
+def test_a_damaged_event_log_is_told_and_stops_nothing(local_emr: LocalEmr) -> None:
+    emr, cluster, step_id = run(local_emr, step("true"))
+    assert emr.ended(cluster, [step_id]) == ["COMPLETED"]
+    log = f"logs/{cluster}/steps/{step_id}/spark-events/app-1.gz"
+    client(local_emr, "s3").put_object(Bucket="data", Key=log, Body=b"no gzip")
+    link = f"{page(local_emr, cluster, step_id)}/spark-history"
+    for _ in range(2):
+        answer = requests.get(link, timeout=10)
+        assert (answer.status_code, step_id in answer.text) == (503, True)
+        time.sleep(1.5)  # the thread that ends an idle history server looks each second
+        assert "local_emr-history" in [thread.name for thread in threading.enumerate()]
+    assert servers() == []
 
 
 def test_event_logs_outlive_the_endpoint_where_its_buckets_do(local_emr: LocalEmr, tmp_path: Path) -> None:

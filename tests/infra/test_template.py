@@ -288,6 +288,13 @@ def test_what_nobody_may(stack: Stack, who: str, call: Call) -> None:
     assert not allows([getattr(stack, who)], Call(call.action, resource, call.conditions))
 
 
+@pytest.mark.parametrize("folder", ["features", "rejects", "results"])
+def test_spark_may_open_what_the_jobs_wrote(stack: Stack, folder: str) -> None:
+    """As docs/interactive.md has it in a notebook: Hadoop asks first if the folder is an object, and gives up when refused."""
+    for key in (folder, f"{folder}/run=r", f"{folder}/run=r/part-0.parquet"):
+        assert allows([stack.nodes], Call("s3:GetObject", f"arn:aws:s3:::{stack.outputs['BucketName']}/{key}"))
+
+
 @pytest.mark.parametrize("who", ["airflow", "nodes"])
 def test_what_is_justified_is_allowed(stack: Stack, who: str) -> None:
     listed = justified()[who]

@@ -8,6 +8,7 @@ import pytest
 from emr_links import ClusterLink, ReportLink, SparkHistoryLink, StepLogLink
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
+from emr_step_log import failure
 from emr_step_operator import EmrStepOperator
 
 KEY: Any = SimpleNamespace(run_id="manual__2026-01-01T10:00:00+00:00")
@@ -55,6 +56,21 @@ def test_the_spark_history_of_a_step_is_found_by_cluster_and_step(monkeypatch: p
 @pytest.mark.parametrize("missing", [{"job_flow_id": None}, {"step_id": None}])
 def test_a_link_to_what_is_not_there_yet_is_empty(missing: dict[str, None]) -> None:
     assert StepLogLink().get_link(task(**missing), ti_key=KEY) == ""
+
+
+@pytest.mark.parametrize("template", ["https://tools/{cluster_id}", "https://tools/{}", "https://tools/{", "{step}"])
+def test_a_template_that_cannot_be_filled_in_hides_no_error(monkeypatch: pytest.MonkeyPatch, template: str) -> None:
+    monkeypatch.setenv("FRUITS_CLUSTER_LINK", template)
+    assert ClusterLink().get_link(task(step_id=None), ti_key=KEY) == ""
+    cluster = {
+        "ClusterArn": "arn:aws:elasticmapreduce:eu-west-3:1:cluster/j-1",
+        "Id": "j-1",
+        "Status": {"State": "RUNNING"},
+    }
+    step = {"Name": "extract_features", "Id": "s-1", "Status": {"State": "FAILED"}}
+    message = failure(cluster, step, ["error: the disk is full"])
+    assert "the disk is full" in message
+    assert message.endswith("cluster: j-1")
 
 
 def test_the_report_is_found_by_the_run() -> None:

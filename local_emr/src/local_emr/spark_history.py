@@ -8,8 +8,9 @@ import shutil
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html import escape
 from http import HTTPStatus
 from pathlib import Path
@@ -89,8 +90,8 @@ class SparkHistory:
                 (self._folder / "events").mkdir()
                 self._watch = threading.Thread(target=self._keep, name="local_emr-history")
                 self._watch.start()
-            self._collect()
         try:
+            self._collect(cluster, step)
             with self._visit():
                 server = self._ready_server()
                 shown = server and server.get(f"/api/v1/applications/{application}")[0] == HTTPStatus.OK
@@ -175,17 +176,28 @@ class SparkHistory:
         """Show the history server what running steps write, and end it when nobody has asked for a page in a while."""
         while not self._stopped.wait(1):
             with self._lock:
-                self._collect()
+                for cluster, step in list(self._running.values()):
+                    with suppress(HistoryServerError):  # who opens the step is told
+                        self._collect(cluster, step)
                 if not self._visitors and time.monotonic() - self._used > self._idle_seconds:
                     self._end_server()
 
-    def _collect(self) -> None:
-        assert self._folder
-        for cluster, step in list(self._running.values()):
+    def _collect(self, cluster: Cluster, step: Step) -> None:
+        """Show the history server what a step has written so far.
+
+        Raises:
+            HistoryServerError: an event log is damaged, or the disk full.
+        """
+        with self._lock:
             final = step.is_final
-            spark_events.collect(cluster, step, self._s3, self._folder / "events")
-            if final:
-                del self._running[step.id]
+            try:
+                assert self._folder
+                spark_events.collect(cluster, step, self._s3, self._folder / "events")
+            except (OSError, EOFError, zlib.error) as error:
+                raise HistoryServerError(f"an event log of step {step.id} cannot be shown: {error}") from None
+            finally:
+                if final:
+                    self._running.pop(step.id, None)
 
     def _end_server(self) -> None:
         if self._server:

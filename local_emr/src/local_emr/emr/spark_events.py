@@ -37,11 +37,16 @@ def push(directory: Path, uri: str, s3: S3Access) -> None:
 def application_ids(cluster: Cluster, step: Step, s3: S3Access) -> list[str]:
     """Return the ids of the step's Spark applications, in the order of their names."""
     names = {path.name for path in _local(step)} or {uri.rpartition("/")[2] for uri in _copies(cluster, step, s3)}
-    return sorted({name.removesuffix(".gz").removesuffix(RUNNING) for name in names})
+    # Spark keeps no dot in a name but those before the codec and the state.
+    return sorted({name.partition(".")[0] for name in names})
 
 
 def collect(cluster: Cluster, step: Step, s3: S3Access, target: Path) -> None:
-    """Make a folder on the same disk have the step's event logs as they are now: the node's own, or those below LogUri."""
+    """Make a folder on the same disk have the step's event logs as they are now: the node's own, or those below LogUri.
+
+    Raises:
+        OSError, EOFError, zlib.error: a log cannot be read or copied.
+    """
     for path in (here := _local(step)):
         link, before = target / path.name, target / f"{path.name}{RUNNING}"
         with suppress(FileNotFoundError):  # renamed by Spark right now
@@ -52,7 +57,9 @@ def collect(cluster: Cluster, step: Step, s3: S3Access, target: Path) -> None:
     for uri in [] if here else _copies(cluster, step, s3):
         copy = target / uri.rpartition("/")[2].removesuffix(".gz")
         if not copy.exists() and (body := s3.read(uri)):
-            copy.write_bytes(gzip.decompress(body))
+            part = target / f".{copy.name}"  # which the history server does not read
+            part.write_bytes(gzip.decompress(body))
+            part.rename(copy)
 
 
 def _local(step: Step) -> list[Path]:
