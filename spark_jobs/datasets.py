@@ -2,9 +2,11 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +16,7 @@ from spark_jobs.footers import read_footer, row_group_lengths
 from spark_jobs.schemas import FEATURES, REJECTS
 
 PART = re.compile(r"(run=[^/]+/)?part-[^/]+\.parquet")
-FOOTERS_AT_ONCE = 32
+FOOTERS_AT_ONCE = 64
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,30 @@ class DataFile:
     def rows(self) -> int:
         """How many rows it has."""
         return sum(self.row_groups)
+
+    def fetch(self, most: int) -> bytes | None:
+        """Return the whole content, read in one request, if it has at most so many bytes; otherwise None.
+
+        Raises:
+            JobError: it cannot be read; the message names it.
+        """
+        return uris.read_bytes(self.uri) if 0 < self.size <= most else None
+
+    @contextmanager
+    def opened(self, content: bytes | None) -> Iterator[Any]:
+        """Open what `fetch` has returned; if that is None, a stream that reads exactly what it is asked for.
+
+        Raises:
+            JobError: it cannot be read, or is not the Parquet file that it should be; the message names it.
+        """
+        if content is None:
+            with uris.open_for_reading(self.uri) as stream:
+                yield stream
+            return
+        try:
+            yield pa.BufferReader(content)
+        except (OSError, pa.ArrowException) as error:
+            raise DamagedFileError(f"{self.uri}: cannot be read: {error}") from error
 
 
 def check_dataset(uri: str, schema: pa.Schema, name: str) -> list[DataFile]:

@@ -1,17 +1,20 @@
 """Objects in S3; `uris` says what each function of a path, `bucket/key`, means, and turns what it raises into a `JobError`."""
 
 import io
+import logging
 import time
 from contextlib import suppress
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from spark_jobs.s3_clients import client
+from spark_jobs.s3_clients import bucket_store, client
 from spark_jobs.stored import Stored
 
 _CREATE_ATTEMPTS = 3
 _READ_ATTEMPTS = 3
+
+log = logging.getLogger(__name__)
 
 
 def code_of(error: BaseException) -> str:
@@ -56,17 +59,33 @@ def size_of(path: str) -> int:
 
 def read(path: str) -> bytes:
     """Return an object's content."""
-    return _read(path)[0]
+    return (_read_fast(path) or _read(path))[0]
 
 
 def read_end(path: str, size: int) -> tuple[bytes, Stored]:
     """Return an object's last bytes, and what it is."""
     try:
-        return _read(path, Range=f"bytes=-{size}")
+        return _read_fast(path, range={"suffix": size}) or _read(path, Range=f"bytes=-{size}")
     except ClientError as error:
         if code_of(error) == "InvalidRange":  # an empty object has no last byte
             return b"", Stored(0, "")
         raise
+
+
+def _read_fast(path: str, **options: Any) -> tuple[bytes, Stored] | None:
+    """Return what `_read` does, with a ninth of the processor time; None if obstore fails, for whatever reason."""
+    bucket, _, key = path.partition("/")
+    if not key or key.startswith("/") or key.endswith("/"):  # obstore would leave the slash out
+        return None
+    try:
+        response = bucket_store(bucket).get(key, options=options)
+        content = response.bytes().to_bytes()
+        return content, Stored(response.meta["size"], (response.meta["e_tag"] or "").strip('"'))
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - its kinds of error say too little: botocore's answer decides
+        log.debug("%s: obstore: %s", path, error)
+        return None
 
 
 def _read(path: str, **options: str) -> tuple[bytes, Stored]:

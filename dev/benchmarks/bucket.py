@@ -31,11 +31,13 @@ class Handler(BaseHTTPRequestHandler):
     folder: Path
     images: int
     latency: float
+    requests = 0
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
     def route(self) -> tuple[Path, dict[str, str]]:
+        Handler.requests += 1
         time.sleep(self.latency)
         path, _, query = self.path.partition("?")
         key = urllib.parse.unquote(path).removeprefix(f"/{BUCKET}").strip("/")
@@ -58,7 +60,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200 if file == self.folder else 404)
 
     def do_GET(self) -> None:
-        """Return a page of a listing, or an object, or a range of it."""
+        """Return a page of a listing, or an object, or a range of it; or how many requests there were before."""
+        if self.path == "/_requests":
+            self.answer(200, b"%d" % self.requests)
+            return
         file, query = self.route()
         if "list-type" in query:
             self.answer(200, self.page(query).encode())
@@ -66,8 +71,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, b"<Error><Code>NoSuchKey</Code><Message/></Error>")
         else:
             size = file.stat().st_size
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            start, end = (int(asked[1]), min(int(asked[2] or size), size - 1)) if asked else (0, size - 1)
+            asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+            start, end = 0, size - 1
+            if asked and asked[1]:
+                start, end = int(asked[1]), min(int(asked[2] or size), end)
+            elif asked:  # the last bytes
+                start = max(0, size - int(asked[2]))
             with file.open("rb") as stream:
                 stream.seek(start)
                 body = stream.read(end - start + 1)

@@ -5,22 +5,19 @@ a query is planned and compiled first, which takes longer than the passes themse
 """
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
-from spark_jobs import uris
 from spark_jobs.datasets import DataFile
-from spark_jobs.errors import JobError
 from spark_jobs.schemas import FEATURES
 
 T = TypeVar("T")
@@ -28,6 +25,7 @@ T = TypeVar("T")
 COLUMNS = pa.schema([FEATURES.field(name) for name in ("path", "label", "features")])
 BATCH_ROWS = 2048  # 10 MB of 1,280 features: what a task holds of a file at once, beside the batch that is read ahead
 WHOLE_BYTES = 16 * 2**20  # a smaller file is read in one request; the other columns are a hundredth of it
+FETCHED_AT_ONCE = 16  # such files; together of `WHOLE_BYTES`, so that they take no more memory than a single one
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,26 @@ class Piece:
     stop: int
     unused: bytes = b""
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def fetch(self) -> bytes | None:
+        """Return the content of its file, if that is read in one request."""
+        return self.file.fetch(WHOLE_BYTES)
+
+    @property
+    def fetched_bytes(self) -> int:
+        """How many of `WHOLE_BYTES` it takes: all of them if its file is too large to be read in one request."""
+        return self.file.size if 0 < self.file.size <= WHOLE_BYTES else WHOLE_BYTES
+
+    def batches(self, content: bytes | None) -> Iterator[pa.RecordBatch]:
         """Yield the rows that count, `COLUMNS`.
+
+        Args:
+            content: what `fetch` has returned.
 
         Raises:
             JobError: the file cannot be read, or is damaged; the message names it.
         """
         counting = ~mask(self.unused, self.file.rows)
-        with _opened(self.file) as stream:
+        with self.file.opened(content) as stream:
             file, first = parquet.ParquetFile(stream, pre_buffer=True), 0
             for group, length in enumerate(self.file.row_groups):
                 if first < self.stop and first + length > self.start:
@@ -69,20 +79,6 @@ class Piece:
         if wanted.any():
             chosen = batch if wanted.all() else batch.filter(pa.array(wanted))
             yield chosen.select(COLUMNS.names).cast(COLUMNS)
-
-
-@contextmanager
-def _opened(file: DataFile) -> Iterator[Any]:
-    """Open a file; what Arrow cannot read of it in the block becomes a `JobError` that names it."""
-    if not 0 < file.size <= WHOLE_BYTES:
-        with uris.open_for_reading(file.uri) as stream:
-            yield stream
-        return
-    content = uris.read_bytes(file.uri)
-    try:
-        yield pa.BufferReader(content)
-    except (OSError, pa.ArrowException) as error:
-        raise JobError(f"{file.uri}: cannot be read: {error}") from error
 
 
 def pack(rows: npt.NDArray[np.int64]) -> bytes:
@@ -162,8 +158,48 @@ def cut(pieces: Iterable[Piece], most: int) -> Iterator[Piece]:
 
 
 def read(pieces: Iterable[Piece]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of all pieces that count, with one batch read ahead while the last is worked on."""
-    return _ahead(batch for piece in pieces for batch in piece.batches())
+    """Yield the rows of all pieces that count, in order, with one batch read ahead while the last is worked on.
+
+    Small files are requested many at once, as each answer takes its time; and their rows are put together, as each batch costs
+    those who work on it the update of a whole matrix.
+    """
+    return _ahead(_joined(_batches(pieces)))
+
+
+def _batches(pieces: Iterable[Piece]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of all pieces; up to `FETCHED_AT_ONCE` files are fetched, or in memory, at the same time."""
+    fetched: deque[tuple[Piece, Future[bytes | None]]] = deque()
+
+    def oldest() -> Iterator[pa.RecordBatch]:
+        piece, content = fetched[0]
+        yield from piece.batches(content.result())
+        fetched.popleft()  # its bytes count until here
+
+    with ThreadPoolExecutor(FETCHED_AT_ONCE, thread_name_prefix="fetch") as pool:
+        for piece in pieces:
+            while fetched and (
+                len(fetched) == FETCHED_AT_ONCE
+                or sum(other.fetched_bytes for other, _ in fetched) + piece.fetched_bytes > WHOLE_BYTES
+            ):
+                yield from oldest()
+            fetched.append((piece, pool.submit(piece.fetch)))
+        while fetched:
+            yield from oldest()
+
+
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the same rows in batches of `BATCH_ROWS` or somewhat fewer; one of at least half as many stays as it is."""
+    some: list[pa.RecordBatch] = []
+    for batch in batches:
+        if some and sum(map(len, some)) + len(batch) > BATCH_ROWS:
+            yield pa.concat_batches(some)
+            some = []
+        some.append(batch)
+        if sum(map(len, some)) >= BATCH_ROWS // 2:
+            yield some[0] if len(some) == 1 else pa.concat_batches(some)
+            some = []
+    if some:
+        yield pa.concat_batches(some)
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:

@@ -5,13 +5,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from sample_data import random_weights
+from spark_jobs import s3_clients
 from spark_jobs.session import spark_context
 from tests.conftest import PROJECT
+
+AIRFLOW_PYTHON = PROJECT / ".venv/airflow/bin/python"
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +52,35 @@ def model_pointer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["-m", "spark_jobs.export_model", "--weights", str(weights), "--models", str(folder)]
     subprocess.run([sys.executable, *command, "--pointer", str(pointer)], cwd=PROJECT, check=True)
     return pointer
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """The address of a local_emr, which runs in its own environment: S3 over its real protocol, which fails on demand."""
+    if not AIRFLOW_PYTHON.exists():
+        pytest.skip("local_emr runs in the Airflow environment: make setup")
+    command = [AIRFLOW_PYTHON, "-m", "local_emr", "--port", "0", "--exit-with-parent"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
+
+
+@pytest.fixture
+def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """botocore's client, of a bucket `fruits`; it makes two attempts."""
+    for name, value in (
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_DEFAULT_REGION", "eu-west-3"),
+    ):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(s3_clients, "ATTEMPTS", 2)
+    monkeypatch.setitem(s3_clients._RETRIES, "max_retries", 1)
+    s3_clients.forget()
+    client = s3_clients.client()
+    if not client.list_buckets()["Buckets"]:
+        client.create_bucket(Bucket="fruits", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
+    yield client
+    s3_clients.forget()

@@ -1,7 +1,6 @@
 """Reading from S3, over its real protocol: local_emr runs in its own environment and fails on demand."""
 
 import json
-import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,49 +9,16 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from spark_jobs import s3 as s3_objects
 from spark_jobs import s3_clients, uris
 from spark_jobs.errors import JobError
 from spark_jobs.extraction import reading, reading_s3
 from spark_jobs.extraction.reading import ManifestRow, read_many
 from spark_jobs.extraction.rejects import Reason, Rejected
-from tests.conftest import PROJECT
 
 from .test_reading import AWKWARD_NAMES
 
-AIRFLOW_PYTHON = PROJECT / ".venv/airflow/bin/python"
-
 Fail = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    if not AIRFLOW_PYTHON.exists():
-        pytest.skip("local_emr runs in the Airflow environment: make setup")
-    command = [AIRFLOW_PYTHON, "-m", "local_emr", "--port", "0", "--exit-with-parent"]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        yield process.stdout.readline().split()[-1]
-        process.terminate()
-
-
-@pytest.fixture
-def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """botocore's client, of a bucket `fruits`; it makes two attempts."""
-    for name, value in (
-        ("AWS_ENDPOINT_URL", endpoint),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_DEFAULT_REGION", "eu-west-3"),
-    ):
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(s3_clients, "ATTEMPTS", 2)
-    monkeypatch.setitem(s3_clients._RETRIES, "max_retries", 1)
-    s3_clients.forget()
-    client = s3_clients.client()
-    if not client.list_buckets()["Buckets"]:
-        client.create_bucket(Bucket="fruits", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
-    yield client
-    s3_clients.forget()
 
 
 @pytest.fixture
@@ -181,6 +147,39 @@ def test_the_end_of_an_object(s3: Any) -> None:
         put(s3, "file", content)
         end, stored = uris.read_end("s3://fruits/file", 3)
         assert (end, stored.size) == (content[-3:], len(content))
+
+
+@pytest.mark.parametrize("key", ["K//b", "K/../b", "/K/b", "K/b/", "K/tab\t"])
+def test_an_object_that_obstore_cannot_name(s3: Any, key: str) -> None:
+    for other in ("b", "K/b", "K/tab"):
+        put(s3, other, b"another")
+    put(s3, key, b"0123456789")
+    content, stored = s3_objects.read_end(f"fruits/{key}", 3)
+    assert (content, stored.size) == (b"789", 10)
+    assert s3_objects.read(f"fruits/{key}") == b"0123456789"
+
+
+def test_objects_and_their_ends_are_read_with_obstore(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(s3, "file", b"0123456789")
+    monkeypatch.setattr(s3_objects, "client", None)
+    assert uris.read_bytes("s3://fruits/file") == b"0123456789"
+    assert uris.read_end("s3://fruits/file", 3)[0] == b"789"
+
+
+@pytest.mark.parametrize("read", [uris.read_bytes, lambda uri: uris.read_end(uri, 3)], ids=["all", "end"])
+def test_an_object_that_cannot_be_read_is_named_with_the_cause(s3: Any, fail: Fail, read: Callable[[str], Any]) -> None:
+    with pytest.raises(JobError, match="s3://fruits/nothing: not found"):
+        read("s3://fruits/nothing")
+    put(s3, "closed")
+    fail(fault="s3-error", status=403, key="closed")
+    with pytest.raises(JobError, match=r"s3://fruits/closed: cannot be read: .*AccessDenied"):
+        read("s3://fruits/closed")
+
+
+def test_a_connection_that_breaks_is_made_again(s3: Any, fail: Fail) -> None:
+    put(s3, "dropped", b"0123456789")
+    fail(fault="s3-drop", after_bytes=5, key="dropped", times=1)
+    assert uris.read_bytes("s3://fruits/dropped") == b"0123456789"
 
 
 def test_writing_reading_and_listing_say_the_same_of_an_object(s3: Any) -> None:
