@@ -42,6 +42,7 @@ class Pipeline:
 
     def __init__(self, aws: LocalEmr, calls: Path, home: Path, photographs: Path, weights: Path, *, real: bool) -> None:
         self.aws = aws
+        aws.reset()  # a test that was broken off may have left its bucket, which is the process's
         self.calls = calls
         session = boto3.Session(aws_access_key_id="person", aws_secret_access_key="-", region_name="eu-west-3")
         cloudformation, iam, self.s3, self.emr = (

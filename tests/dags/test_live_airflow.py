@@ -64,7 +64,7 @@ class Airflow:
         found = self.request("GET", f"/api/v2/dags/fruit_features/dagRuns/{run_id}/taskInstances")
         return {task["task_id"]: task for task in found["task_instances"]}
 
-    def wait(self, run_id: str, seconds: float = 300) -> str:
+    def wait(self, run_id: str, seconds: float = 600) -> str:
         """Wait until the run has ended; return its state."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

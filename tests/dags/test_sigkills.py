@@ -154,7 +154,7 @@ def longest(pipeline: Pipeline) -> float:
 @pytest.mark.parametrize(
     "seeds",
     [
-        pytest.param(range(5), marks=pytest.mark.timeout(900), id="5"),
+        pytest.param(range(5), marks=pytest.mark.timeout(1800), id="5"),
         pytest.param(range(5, 35), marks=[pytest.mark.long, pytest.mark.timeout(5400)], id="30"),
     ],
 )
