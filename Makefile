@@ -113,7 +113,7 @@ bundle: $(VENV)/.uv ## What an Airflow such as Amazon MWAA reads from a bucket, 
 	@$(VENV)/uv/bin/python dev/bundle.py bundle $(ENV)
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------- set-up: idempotent, silent where nothing changed
 setup: $(VENV)/.airflow $(VENV)/.spark $(VENV)/.jars $(VENV)/.classes ## Both environments, a JDK and Spark's S3 jars (the other targets do it when needed)

@@ -18,7 +18,7 @@ so (`docs/schedule.md`).
 | `terminate_cluster` | as soon as the last step has ended, and whatever happened before it; skipped by the param `interactive` |
 | `wait_for_outputs`, `check_outputs` | prove that no image is lost or counted twice, and that the numbers are right |
 | `publish` | moves `results/latest.json` to this run |
-| `conclude_run` | says in the run's note what it has done and cost; fails unless it has published or had nothing to do |
+| `conclude_run` | says in the run's note what it has done and cost; fails unless it has published or had nothing to publish |
 
 **When it fails**: the failed task's log ends with the reason, and with the last lines of the step's own log. The cluster is
 gone, `results/latest.json` still names the previous run. Fix the cause, then clear the failed task, which gets a new cluster,

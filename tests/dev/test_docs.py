@@ -1,6 +1,8 @@
-"""The documentation names files that exist."""
+"""The documentation names files and commands that exist, and `make help` has every command."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,16 @@ def test_missing_files_are_found(tmp_path: Path) -> None:
     page.write_text("[a](there.md), [b](page.md#part), [c](http://host/x), `dags/nowhere.py`, `dags/`, `no path`")
 
     assert missing(page) == ["there.md", "dags/nowhere.py"]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
+def test_make_help_lists_every_target_that_the_documentation_names() -> None:
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    listed = set(re.findall(r"^  make ([\w-]+) ", done.stdout, re.MULTILINE))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"(?:`|^)make ([\w-]+)", text, re.MULTILINE))
+
+    assert len(named) > 15
+    assert named - listed == set()
