@@ -61,7 +61,7 @@ FAULTS = FRUITS_TEST_FAULTS=1 FRUITS_TEST_LIVE=1 JAVA_HOME="$(CURDIR)/$(VENV)/ja
 # A file stays in one process, as what it starts is started once; slow files are taken first (tests/conftest.py).
 IN_TWO = --quiet --tb=short --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected, and a table of the verdicts: those too that take too long for make test
+test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected, and a table of the verdicts: those too that take too long for make test (an hour and more)
 	@rm -f $(VENV)/faults-*.xml
 	-@$(FAULTS) $(AIRFLOW_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-airflow.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
 	-@$(FAULTS) $(SPARK_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-spark.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
