@@ -102,7 +102,8 @@ audit: $(VENV)/.docs ## Known vulnerabilities in the lock files; says so where t
 
 sbom: setup $(VENV)/.docs ## The bills of materials of both environments, into sbom/ (CycloneDX), and their licenses
 	@mkdir -p sbom
-	@for side in airflow spark; do $(VENV)/docs/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	@export PYTHONWARNINGS="ignore:The Component this BOM:UserWarning"; \
+	for side in airflow spark; do $(VENV)/docs/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
 	  --of JSON -o sbom/$$side.json $(VENV)/$$side/bin/python; echo "sbom/$$side.json"; done
 	@$(VENV)/docs/bin/python dev/licenses.py sbom/airflow.json sbom/spark.json > sbom/licenses.md && echo "sbom/licenses.md"
 
