@@ -1,20 +1,16 @@
 """Read images from S3, and tell what is wrong with one from what is wrong with S3, the node or its role."""
 
-import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from spark_jobs.errors import JobError
 from spark_jobs.extraction.reading import Content, ManifestRow, check_size
 from spark_jobs.extraction.rejects import Reason, Rejected
-from spark_jobs.s3_clients import bucket_store, client
+from spark_jobs.s3 import fetch
+from spark_jobs.stored import Stored
 
 CONCURRENCY = 32
-_ATTEMPTS = 3  # when a response body breaks off; the S3 client retries requests itself
-
-log = logging.getLogger(__name__)
 
 # S3's codes of status 403 that are about who asks; any other is about the object, which its owner has closed or archived.
 _CREDENTIALS = frozenset(
@@ -47,55 +43,24 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _read_object(row: ManifestRow) -> Content:
-    bucket, _, key = row.path.partition("://")[2].partition("/")
     try:
         check_size(row.size or 0)
-        content = _read_fast(row, bucket, key)
-        return _read_thoroughly(row, bucket, key) if content is None else content
+        return fetch(row.path.partition("://")[2], partial(_check_object, row))[0]
     except Rejected as rejected:
         return rejected
-
-
-def _read_fast(row: ManifestRow, bucket: str, key: str) -> bytes | None:
-    """Read an object with obstore; return None if that fails, for whatever reason."""
-    if key.startswith("/") or key.endswith("/"):  # obstore would leave the slash out
-        return None
-    try:
-        response = bucket_store(bucket).get(key)
-        _check_object(row, response.meta["size"], response.meta["e_tag"] or "")
-        return response.bytes().to_bytes()
-    except (Rejected, MemoryError):
+    except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - its kinds of error say too little: botocore's answer decides
-        log.debug("%s: obstore: %s", row.path, error)
-        return None
+    except Exception as error:  # botocore's own kinds are many
+        if rejected_image := _s3_rejected(error):
+            return rejected_image
+        raise JobError(f"{row.path}: {_s3_problem(error)}") from error
 
 
-def _read_thoroughly(row: ManifestRow, bucket: str, key: str) -> bytes:
-    """Read an object with botocore; only a body that breaks off is requested again here, the client retries the rest."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            response = client().get_object(Bucket=bucket, Key=key)
-        except Exception as error:  # the client's own kinds are many
-            if rejected_image := _s3_rejected(error):
-                raise rejected_image from error
-            raise JobError(f"{row.path}: {_s3_problem(error)}") from error
-        with response["Body"] as body:
-            _check_object(row, response["ContentLength"], response.get("ETag", ""))
-            try:
-                return bytes(body.read())
-            except Exception as error:  # likewise
-                if attempt == _ATTEMPTS:
-                    raise JobError(f"{row.path}: {_s3_problem(error)}") from error
-        time.sleep(0.2 * attempt)
-    raise AssertionError
-
-
-def _check_object(row: ManifestRow, size: int, etag: str) -> None:
-    check_size(size)
-    found, expected = etag.strip('"'), (row.etag or "").strip('"')
-    if expected and found != expected:
-        raise Rejected(Reason.CHANGED, f"ETag was {expected} when listed, is {found}")
+def _check_object(row: ManifestRow, found: Stored) -> None:
+    check_size(found.size)
+    expected = (row.etag or "").strip('"')
+    if expected and found.etag != expected:
+        raise Rejected(Reason.CHANGED, f"ETag was {expected} when listed, is {found.etag}")
 
 
 def _s3_rejected(error: Exception) -> Rejected | None:

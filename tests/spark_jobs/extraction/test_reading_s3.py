@@ -59,7 +59,7 @@ def test_a_key_is_not_mistaken_for_the_one_it_looks_like(s3: Any, key: str) -> N
 
 def test_an_image_that_can_be_read_is_read_with_obstore(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     source = put(s3, "Kiwi/1")
-    monkeypatch.setattr(reading_s3, "client", None)
+    monkeypatch.setattr(s3_objects, "client", None)
 
     assert read_many([source]) == [b"content"]
 
