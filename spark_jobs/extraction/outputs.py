@@ -92,19 +92,23 @@ class Outputs:
             JobError: naming a file that is missing, damaged, replaced since it was written, or holds more or less.
         """
         read = list(self._read(chunks))
-        for chunk, found in read:
-            if isinstance(found, Committed) and written.get(chunk.name, found.stored) != found.stored:
-                # The next attempt would not know that it is not ours.
-                uris.delete_file(uris.join(self.features, chunk.name))
+        replaced = {
+            chunk.name: written[chunk.name]
+            for chunk, found in read
+            if isinstance(found, Committed) and written.get(chunk.name, found.stored) != found.stored
+        }
+        for name in replaced:  # the next attempt would not know that they are not ours
+            uris.delete_file(uris.join(self.features, name))
         files: dict[str, Committed] = {}
         for chunk, found in read:
             problem = _mismatch(found, chunk, model_id)
             if problem or isinstance(found, DamagedFileError):
                 raise JobError(f"{uris.join(self.features, chunk.name)}: {problem}: a bug, please report it")
-            if (ours := written.get(chunk.name, found.stored)) != found.stored:
+            if chunk.name in replaced:
                 raise JobError(
-                    f"{uris.join(self.features, chunk.name)}: {found.stored} was there, this job has written {ours}: something "
-                    "else writes into this folder; it is deleted, run the step again when nothing else writes there"
+                    f"{uris.join(self.features, chunk.name)}: {found.stored} was there, this job has written "
+                    f"{replaced[chunk.name]}: something else writes into this folder; it is deleted, run the step again when "
+                    "nothing else writes there"
                 )
             files[chunk.name] = found
         return files
