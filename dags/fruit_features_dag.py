@@ -54,7 +54,7 @@ from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
 from emr_step_operator import EmrStepOperator
 from fruit_features import artifacts, budget, conclusion, config, notifications, preflight, requests
-from fruit_features.graph import drop_implied_edges
+from fruit_features.graph import drop_copied_params, drop_implied_edges
 from fruit_features.run import Plan, Run
 from fruit_features.schedule import RESULTS, dag_schedule
 from fruit_features.trigger_form import form_params
@@ -202,4 +202,6 @@ def fruit_features() -> None:
     chain([published, terminate_cluster], conclude_run().as_teardown(on_failure_fail_dagrun=True))
 
 
-drop_implied_edges(fruit_features())
+pipeline = fruit_features()
+drop_implied_edges(pipeline)
+drop_copied_params(pipeline)

@@ -1,6 +1,6 @@
-"""The DAG's graph as people see it."""
+"""The DAG without what its tasks add to it by themselves: edges that say nothing, and copies of the params."""
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, ParamsDict
 
 
 def drop_implied_edges(dag: DAG) -> None:
@@ -16,3 +16,13 @@ def drop_implied_edges(dag: DAG) -> None:
             if implied and not child.is_teardown:
                 task.downstream_task_ids.discard(child.task_id)
                 child.upstream_task_ids.discard(task.task_id)
+
+
+def drop_copied_params(dag: DAG) -> None:
+    """Leave the DAG's params to the DAG: each task gets a copy of them all, but only those of its own are read from it.
+
+    Airflow validates a task's params, each against its schema and that schema against the JSON meta-schema, twice for every task
+    whenever it stores the DAG: for 39 params and 14 tasks a second of CPU at each parse.
+    """
+    for task in dag.tasks:
+        task.params = ParamsDict.filter_params_by_source(ParamsDict(task.params), source="task")

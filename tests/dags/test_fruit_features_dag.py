@@ -4,10 +4,11 @@ import itertools
 import subprocess
 import sys
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG, TriggerRule
+from airflow.sdk import DAG, Param, TriggerRule
 from airflow.serialization.serialized_objects import DagSerialization
 
 from tests.conftest import PROJECT
@@ -72,6 +73,26 @@ def test_the_graph_reads_as_a_chain(dag: DAG) -> None:
 )
 def test_order(dag: DAG, earlier: str, later: str, why: str) -> None:
     assert earlier in {task.task_id for task in dag.get_task(later).get_flat_relatives(upstream=True)}, why
+
+
+def test_storing_the_dag_takes_each_param_once_and_not_once_for_each_task(
+    dag: DAG, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each validation takes a millisecond, of a file that Airflow parses every 30 s."""
+    validated: list[Param] = []
+    resolve = Param.resolve
+
+    def counted(param: Param, *values: Any, **named: Any) -> Any:
+        validated.append(param)
+        return resolve(param, *values, **named)
+
+    monkeypatch.setattr(Param, "resolve", counted)
+
+    stored = DagSerialization.to_dict(dag)["dag"]
+
+    assert len(validated) <= len(dag.params)
+    assert [name for name, _ in stored["params"]] == list(dag.params)
+    assert [task["__var"]["task_id"] for task in stored["tasks"] if task["__var"].get("params")] == []
 
 
 def test_every_create_has_its_teardown(dag: DAG) -> None:
