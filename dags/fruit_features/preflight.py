@@ -4,6 +4,7 @@ What Airflow may not look at, or AWS does not answer, is a line in the log and n
 """
 
 import importlib.util
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ def check_writing(hook: S3Hook, run: Run) -> None:
         AirflowFailException: naming the prefixes that are closed, or S3's reason to refuse Airflow's credentials.
     """
     layout = run.layout
-    folders = (layout.run_folder, layout.artifacts, layout.run_results)
+    folders = (layout.run_folder, layout.artifacts, layout.results, layout.run_results, layout.ledger)
     closed = [folder.uri for folder in folders if not _may_write(hook, folder / "write-check")]
     if closed:
         raise AirflowFailException(
@@ -153,16 +154,21 @@ def _subnets(account: Account, request: dict[str, Any]) -> Iterator[str]:
                 raise
             yield f"the subnet {subnet_id} does not exist in this region: set the ec2_subnet_id param, or {STACK}"
         else:
-            nodes = sum(count for _, _, count in _groups(request))
+            nodes = sum(min(count for _, count in choice) for _, choice in _alternatives(request))
             if subnet["AvailableIpAddressCount"] < nodes:
                 free = subnet["AvailableIpAddressCount"]
                 yield f"the subnet {subnet_id} has {free} free addresses for {nodes} nodes: choose a larger one"
 
 
-def _groups(request: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
-    """Yield market, instance type and count of each instance group; a request for fleets has none."""
+def _alternatives(request: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, int]]]]:
+    """Yield market and nodes, as type and count, of each instance group; of a fleet, a choice: one for each of its types."""
     for group in request["Instances"].get("InstanceGroups", []):
-        yield group.get("Market", "ON_DEMAND"), group["InstanceType"], group["InstanceCount"]
+        yield group.get("Market", "ON_DEMAND"), [(group["InstanceType"], group["InstanceCount"])]
+    for fleet in request["Instances"].get("InstanceFleets", []):
+        for market, key in (("ON_DEMAND", "TargetOnDemandCapacity"), ("SPOT", "TargetSpotCapacity")):
+            if units := fleet.get(key):
+                types = [(one["InstanceType"], one.get("WeightedCapacity", 1)) for one in fleet["InstanceTypeConfigs"]]
+                yield market, [(instance_type, math.ceil(units / weight)) for instance_type, weight in types]
 
 
 def _instance_types(account: Account, request: dict[str, Any]) -> Iterator[str]:
@@ -178,11 +184,15 @@ def _instance_types(account: Account, request: dict[str, Any]) -> Iterator[str]:
         yield f"{missing} is not offered in this region: choose another instance type"
 
 
+def _counted_vcpus(instance_type: str) -> int:
+    """Return the vCPUs of a standard instance; 0 for those of other quotas."""
+    return vcpus(instance_type) if instance_type.endswith("xlarge") and STANDARD_FAMILY.match(instance_type) else 0
+
+
 def _quota(account: Account, request: dict[str, Any]) -> Iterator[str]:
     needed: Counter[str] = Counter()
-    for market, instance_type, count in _groups(request):
-        if instance_type.endswith("xlarge") and STANDARD_FAMILY.match(instance_type):
-            needed[market] += vcpus(instance_type) * count
+    for market, choice in _alternatives(request):
+        needed[market] += min(count * _counted_vcpus(instance_type) for instance_type, count in choice)
     for market, cpus in needed.items():
         answer = account.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=QUOTAS[market])
         allowed = answer["Quota"]["Value"]

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,34 @@ def test_a_quota_of_vcpus(endpoint: LocalEmr, hook: S3Hook, make_run: Build, all
         preflight.check_account(hook, make_run())
 
 
+@pytest.mark.parametrize(
+    ("quota", "allowed", "said"),
+    [
+        ("L-1216C47A", 12, None),  # a primary node, and two units
+        ("L-1216C47A", 11, r"needs 12 vCPUs \(ON_DEMAND\), and the account may run 11: "),
+        ("L-34B43A08", 12, None),  # three units: three of the smaller type, or two of the larger one
+        ("L-34B43A08", 11, r"needs 12 vCPUs \(SPOT\), and the account may run 11: "),
+    ],
+)
+def test_a_quota_of_vcpus_and_fleets(
+    endpoint: LocalEmr, hook: S3Hook, make_run: Build, quota: str, allowed: float, said: str | None
+) -> None:
+    endpoint.quotas[quota] = allowed
+    run = make_run(fleet_instance_types=["m5.xlarge", "m5.2xlarge"], core_instance_count=2, task_instance_count=3)
+    with pytest.raises(AirflowFailException, match=said) if said else nullcontext():
+        preflight.check_account(hook, run)
+
+
+def test_a_subnet_that_is_too_small_for_fleets_however_they_are_filled(hook: S3Hook, make_run: Build) -> None:
+    ec2 = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/28")["Subnet"]["SubnetId"]  # 11 addresses
+    fleets = {"fleet_instance_types": ["m5.xlarge", "m5.2xlarge"], "ec2_subnet_id": subnet}
+    preflight.check_account(hook, make_run(core_instance_count=10, task_instance_count=10, **fleets))
+    with pytest.raises(AirflowFailException, match=rf"the subnet {subnet} has 11 free addresses for 12 nodes"):
+        preflight.check_account(hook, make_run(core_instance_count=11, task_instance_count=10, **fleets))
+
+
 def test_without_aiobotocore_no_cluster_is_created(
     hook: S3Hook, make_run: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,12 +204,21 @@ def test_credentials_that_s3_refuses_are_named(endpoint: LocalEmr, hook: S3Hook,
         preflight.check_writing(hook, make_run())
 
 
-@pytest.mark.parametrize("folder", ["runs", "artifacts", "results"])
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ("runs/*", "runs/.*"),
+        ("artifacts/*", "artifacts"),
+        ("results/run=*", "results/run=.*"),
+        ("results/[!lr]*", "results"),  # latest.json is there
+        ("results/ledger/*", "results/ledger"),
+    ],
+)
 def test_a_closed_prefix_is_named_before_anything_is_written(
-    endpoint: LocalEmr, hook: S3Hook, make_run: Build, folder: str
+    endpoint: LocalEmr, hook: S3Hook, make_run: Build, keys: str, named: str
 ) -> None:
-    endpoint.faults.add(fault="s3-error", status=403, method="PUT", key=f"{folder}/*")
+    endpoint.faults.add(fault="s3-error", status=403, method="PUT", key=keys)
     with pytest.raises(
-        AirflowFailException, match=rf"Airflow may not write to s3://fruits/{folder}.*: allow s3:PutObject"
+        AirflowFailException, match=rf"Airflow may not write to s3://fruits/{named}: allow s3:PutObject"
     ):
         preflight.check_writing(hook, make_run())
