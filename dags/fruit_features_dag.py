@@ -126,11 +126,15 @@ def publish(
 @task(on_failure_callback=notifications.on_failure())
 def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
     """Say in the run's note what it has done and cost; fail unless it has published or had nothing to do."""
-    plan = ti.xcom_pull(task_ids="find_new_images")
-    if cluster_id := ti.xcom_pull(task_ids="create_cluster"):
-        run = Run.from_params(params, run_id)
-        conclusion.push_figures(IdempotentEmrHook(region_name=run.settings.region), run, cluster_id, ti, plan["new"])
+    plan, cluster_id = ti.xcom_pull(task_ids="find_new_images"), ti.xcom_pull(task_ids="create_cluster")
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
+    if cluster_id or states.get("create_cluster") == "failed":
+        run = Run.from_params(params, run_id)
+        emr = IdempotentEmrHook(region_name=run.settings.region)
+        if cluster_id:
+            conclusion.push_figures(emr, run, cluster_id, ti, plan["new"])
+        else:
+            conclusion.end_what_was_not_told(emr, run)
     conclusion.push_note(states, ti)
     conclusion.check_conclusion(
         states,

@@ -8,8 +8,9 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from emr_hook import IN_PLACE_OF, LOOKBACK, IdempotentEmrHook
+from emr_hook import ACTIVE_CLUSTER, IN_PLACE_OF, LOOKBACK, IdempotentEmrHook
 from fruit_features import costs, notifications
+from fruit_features.cluster import cluster_name
 from fruit_features.run import Run
 
 NOTE_LENGTH = 1000  # Airflow keeps no more
@@ -63,6 +64,24 @@ def push_figures(hook: IdempotentEmrHook, run: Run, cluster_id: str, ti: Any, ne
     each = f", ${figures['cost_usd_per_1000']:.4f} per 1,000 new images" if figures["cost_usd_per_1000"] else ""
     hook.log.info("%s lived %.2f h: %s%s", ", ".join(figures["clusters"]), figures["hours"], cost, each)
     ti.xcom_push(key="figures", value=figures)
+
+
+def end_what_was_not_told(hook: IdempotentEmrHook, run: Run) -> None:
+    """End a cluster that a failed create_cluster has asked for, but whose id it could not hand over: no task knows of it.
+
+    Its worker was lost in its last try, or EMR's answers were. Without an answer now, the cluster's idle timeout ends it.
+
+    Args:
+        hook: for the cluster's region.
+        run: of the DAG.
+    """
+    name = cluster_name(run)
+    try:
+        for cluster in hook.find_clusters(name, ACTIVE_CLUSTER):
+            hook.log.warning("Terminating cluster %s: create_cluster has failed, but EMR has created it", cluster["Id"])
+            hook.conn.terminate_job_flows(JobFlowIds=[cluster["Id"]])
+    except (BotoCoreError, ClientError) as error:
+        hook.log.warning("Whether there is a cluster called %r is unknown: %s", name, error)
 
 
 def push_note(states: Mapping[str, str | None], ti: Any) -> None:

@@ -11,12 +11,14 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
+import emr_hook
 from emr_hook import IN_PLACE_OF, IdempotentEmrHook
 from fruit_features.cluster import job_flow_request
 from fruit_features.conclusion import check_conclusion, push_figures, push_note
 from fruit_features.costs import total
 from fruit_features.notifications import remember_failure
 from fruit_features.run import Run
+from local_emr import LocalEmr
 from tests.conftest import PROJECT
 from tests.dags.conftest import RUN, RUN_ID
 from tests.dags.test_requests import ARTIFACTS
@@ -125,6 +127,39 @@ def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(
     task("conclude_run")(params, ti, RUN_ID)
     emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
     assert ti.xcom_push.call_args.kwargs["value"]["cost_usd_per_1000"] >= 0.0004
+
+
+@pytest.mark.parametrize(("state", "ends"), [("failed", True), ("success", False)])
+def test_a_cluster_whose_id_was_never_told_is_ended_at_the_end_of_the_run(
+    hook: S3Hook, make_run: Callable[..., Run], state: str, *, ends: bool
+) -> None:
+    """The worker was lost after EMR had obeyed, in the last try: no other task knows the cluster."""
+    emr, run = IdempotentEmrHook(region_name="eu-west-3"), make_run()
+    request = {**job_flow_request(run, ARTIFACTS), "BootstrapActions": []}
+    own, other = (
+        emr.conn.run_job_flow(**{**request, "Name": name})["JobFlowId"] for name in (request["Name"], "another run")
+    )
+    ti = MagicMock(name="task instance", **{"xcom_pull.return_value": None})
+    ti.get_task_states.return_value = {RUN_ID: {"create_cluster": state, "publish": "failed"}}
+    try:
+        with pytest.raises(AirflowFailException):
+            task("conclude_run")(run.settings.model_dump(), ti, RUN_ID)
+        assert emr.describe(own)["Status"]["State"].startswith("TERMINAT") is ends
+        assert not emr.describe(other)["Status"]["State"].startswith("TERMINAT")
+    finally:
+        emr.conn.terminate_job_flows(JobFlowIds=[own, other])
+
+
+def test_an_emr_that_does_not_answer_hides_no_failure(
+    endpoint: LocalEmr, hook: S3Hook, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emr_hook, "ADAPTIVE_RETRIES", emr_hook.NO_RETRIES)
+    endpoint.faults.add(fault="throttle", operation="ListClusters")
+    ti = MagicMock(name="task instance", **{"xcom_pull.return_value": None})
+    ti.get_task_states.return_value = {RUN_ID: {"create_cluster": "failed"}}
+    with pytest.raises(AirflowFailException, match="the run has failed in create_cluster: "):
+        task("conclude_run")(make_run().settings.model_dump(), ti, RUN_ID)
+    endpoint.faults.clear()
 
 
 RESULTS = {
