@@ -1,5 +1,8 @@
 """A run, and a bucket on the local AWS endpoint."""
 
+import fcntl
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from demo.images import write_images
 from fruit_features.run import Run
 from local_emr import LocalEmr
 from patient_s3 import PatientS3Hook
+from tests.conftest import PROJECT
 from tests.dags.pipeline import Pipeline
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
@@ -28,14 +32,28 @@ def endpoint() -> Iterator[LocalEmr]:
         yield aws
 
 
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
+    """The network as a run exports it, for tests of what comes after: exported once for all processes of this session."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / "models"
+    job = [PROJECT / ".venv/spark/bin/python", "-m", "spark_jobs.export_model", "--weights", weights.as_uri()]
+    with (shared / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (pointer := folder / "model.json").exists():
+            subprocess.run([*job, "--models", folder.as_uri(), "--pointer", pointer.as_uri()], cwd=PROJECT, check=True)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def drawn_pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Pipeline]:
+def drawn_pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
     """The pipeline on drawn images, enough for several chunks, and random weights."""
     photographs = tmp_path_factory.mktemp("photographs")
     write_images(photographs, 30)
     with LocalEmr(port=0) as aws:
         folder = tmp_path_factory.mktemp("airflow")
-        yield Pipeline(aws, folder / "calls", folder, photographs, weights, real=False)
+        yield Pipeline(aws, folder / "calls", folder, photographs, weights, real=False, models=models)
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """The whole DAG on the local AWS endpoint, as a person uses it: a bucket, Airflow, and what comes out."""
 
+import copy
 import gzip
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import boto3
 import pyarrow.parquet as pq
@@ -38,9 +39,29 @@ class Run:
 
 
 class Pipeline:
-    """The bucket, the endpoint and Airflow, and what a person does with them."""
+    """The bucket, the endpoint and Airflow, and what a person does with them.
 
-    def __init__(self, aws: LocalEmr, calls: Path, home: Path, photographs: Path, weights: Path, *, real: bool) -> None:
+    Args:
+        aws: the endpoint.
+        calls: its access log.
+        home: of Airflow.
+        photographs: a folder of images, one folder per variety, to upload.
+        weights: of the network, to upload.
+        real: whether the images and the weights are real ones.
+        models: a folder of exported networks to upload; None: a run exports its own.
+    """
+
+    def __init__(
+        self,
+        aws: LocalEmr,
+        calls: Path,
+        home: Path,
+        photographs: Path,
+        weights: Path,
+        *,
+        real: bool,
+        models: Path | None = None,
+    ) -> None:
         self.aws = aws
         aws.reset()  # a test that was broken off may have left its bucket, which is the process's
         self.calls = calls
@@ -55,14 +76,23 @@ class Pipeline:
             "AWS_SECRET_ACCESS_KEY": SECRETS["airflow"],
             "AWS_SESSION_TOKEN": SECRETS["session"],
         }
-        self.airflow = LocalAirflow(home, {**aws.environment(), **self.stack.dot_env, **keys})
+        self._variables = {**aws.environment(), **self.stack.dot_env, **keys}
+        self.airflow = LocalAirflow(home, self._variables)
         self.logs: list[str] = []
         self.real = real
         self.s3.upload_file(str(weights), BUCKET, f"weights/{weights.name}")
         self.weights = f"s3://{BUCKET}/weights/{weights.name}"
+        for file in (models or Path("nowhere")).rglob("*.tflite"):
+            self.s3.upload_file(str(file), BUCKET, f"models/{file.parent.name}/{file.name}")
         self.photographs = sorted(photographs.glob("*/*"))
         for file in self.photographs:
             self.upload(file, f"{file.parent.name}/{file.name}")
+
+    def beside(self, home: Path) -> Self:
+        """Return the same pipeline with another Airflow, so that both can run at once."""
+        other = copy.copy(self)
+        other.airflow, other.logs = LocalAirflow(home, self._variables), []
+        return other
 
     def upload(self, file: Path, name: str) -> None:
         self.s3.upload_file(str(file), BUCKET, f"images/{name}")

@@ -133,21 +133,21 @@ def kill_and_run_again(pipeline: Pipeline, folder: Path, seed: int, longest: flo
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Pipeline]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
     photographs = tmp_path_factory.mktemp("photographs")
     write_images(photographs, 3)
     with LocalEmr(port=0, timing=Timing(idle_scale=IDLE_SCALE)) as aws:
         folder = tmp_path_factory.mktemp("airflow")
-        yield Pipeline(aws, folder / "calls", folder, photographs, weights, real=False)
+        yield Pipeline(aws, folder / "calls", folder, photographs, weights, real=False, models=models)
 
 
 @pytest.fixture(scope="module")
 def longest(pipeline: Pipeline) -> float:
-    """Seconds that a run takes which nobody kills, once the network is exported."""
+    """Seconds that a run takes which nobody kills."""
+    pipeline.airflow.migrate()
+    started = time.monotonic()
     first = pipeline.run()
     assert first.exit_code == 0, "\n".join(first.errors())
-    started = time.monotonic()
-    assert pipeline.run(variance=0.7).exit_code == 0
     return time.monotonic() - started
 
 
