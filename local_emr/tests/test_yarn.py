@@ -90,6 +90,13 @@ CONFIGURATIONS = [
     },
 ]
 INSTANCES = {"InstanceGroups": [GROUPS[0], GROUPS[1] | {"InstanceType": "m5.xlarge"}]}
+ON_SPOT = {
+    "InstanceGroups": [
+        GROUPS[0],
+        {"InstanceRole": "CORE", "InstanceType": "m5.xlarge", "InstanceCount": 1},
+        {"InstanceRole": "TASK", "InstanceType": "m5.xlarge", "InstanceCount": 1, "Market": "SPOT"},
+    ]
+}
 SECONDS = 240  # what a busy machine may take for what takes ten seconds
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -121,8 +128,8 @@ def emr(aws: LocalEmr) -> Emr:
     return Emr(client(aws, "emr"))
 
 
-def create_cluster(emr: Emr) -> str:
-    created = emr.create(Configurations=CONFIGURATIONS, Instances=INSTANCES)
+def create_cluster(emr: Emr, instances: dict[str, Any] = INSTANCES) -> str:
+    created = emr.create(Configurations=CONFIGURATIONS, Instances=instances)
     status = emr.until(created, "WAITING", "TERMINATED_WITH_ERRORS", seconds=SECONDS + 60)
     assert status["State"] == "WAITING", status["StateChangeReason"]["Message"]
     return created
@@ -222,6 +229,36 @@ def test_a_step_runs_on_two_nodes_and_a_container_over_its_memory_limit_is_kille
     assert (state, "rows 8" in stdout) == ("COMPLETED", True), stderr
     assert "Container killed by YARN for exceeding physical memory limits" in stderr
     assert "queue: fruits" in stderr
+
+
+def test_a_step_that_is_cancelled_leaves_no_container(aws: LocalEmr, emr: Emr, cluster: str, tmp_path: Path) -> None:
+    holding = HoldingStep(emr, cluster, tmp_path)
+    held = holding.until(lambda held: len({one.container for one in held}) == 2)
+    emr.client.cancel_steps(ClusterId=cluster, StepIds=[holding.id], StepCancellationOption="SEND_INTERRUPT")
+
+    assert emr.ended(cluster, [holding.id], seconds=SECONDS) == ["CANCELLED"]
+    wait_for(lambda: not any(still_there(one.worker) for one in held), SECONDS)
+    masters = (daemons.EXECUTOR, daemons.APPLICATION_MASTER)
+    wait_for(lambda: not any(java_of(yarn(aws, cluster).containers(), name) for name in masters), SECONDS)
+
+
+def test_a_spot_instance_is_taken_with_its_node_and_the_step_goes_on(aws: LocalEmr, emr: Emr, tmp_path: Path) -> None:
+    on_spot = create_cluster(emr, ON_SPOT)
+    holding = HoldingStep(emr, on_spot, tmp_path)
+    first = holding.until(lambda held: len({one.node for one in held}) == 2)
+    hit(aws, "spot-interruption")
+    wait_for(lambda: not all(still_there(one.worker) for one in first), SECONDS)
+    assert len({one.node for one in first if not still_there(one.worker)}) == 1
+
+    instances = emr.client.list_instances(ClusterId=on_spot)["Instances"]
+    (taken,) = [one["Status"] for one in instances if one["Status"]["State"] == "TERMINATED"]
+    assert "Spot Instance interruption" in taken["StateChangeReason"]["Message"]
+    assert {one["Market"] for one in instances if one["Status"] == taken} == {"SPOT"}
+    state, stdout, stderr = holding.ended()
+    assert (state, "rows 8" in stdout) == ("COMPLETED", True), stderr
+    aws.faults.clear()
+    emr.client.terminate_job_flows(JobFlowIds=[on_spot])
+    emr.until(on_spot, "TERMINATED", seconds=SECONDS)
 
 
 def test_spark_survives_the_loss_of_an_executor_of_its_application_master_and_of_a_node(

@@ -57,7 +57,7 @@ def test_a_tenth_of_all_requests_fails(pipeline: Pipeline, fault: str) -> None:
     assert_extracted_once(pipeline, prefix)
     assert rule.hits > 5
     tries = [task_id for task_id in run.started if task_id != "wait_for_cluster"]  # which starts anew for each look
-    assert len(tries) == len(set(tries)), "no task has needed a second try"
+    assert len(tries) == len(set(tries)), f"a task has needed a second try: {run.errors()}"
     assert len(pipeline.clusters()) == clusters + 1
 
 
