@@ -44,7 +44,7 @@ runs. With new weights all images are new; the runs then only extract, and `publ
 
 from typing import Any
 
-from airflow.sdk import TaskGroup, TriggerRule, chain, dag, task
+from airflow.sdk import Context, TaskGroup, TriggerRule, chain, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from approval import OptionalApprovalOperator
@@ -91,6 +91,14 @@ def deploy_artifacts(params: dict[str, Any], run_id: str) -> dict[str, str]:
 def emr_requests(plan: dict[str, Any], uris: dict[str, str], params: dict[str, Any], run_id: str) -> dict[str, Any]:
     """Return what EMR is asked for: the cluster and each step; and where the run's progress and outputs appear."""
     return requests.emr_requests(Run.from_params(params, run_id), Plan(**plan), uris)
+
+
+def refuse_published(context: Context) -> None:
+    """Fail if the run is published: a step of it that was cleared would write over what readers may be reading."""
+    from fruit_features import publishing
+
+    run = Run.from_params(dict(context["params"]), context["run_id"])
+    publishing.check_unpublished(PatientS3Hook(region_name=run.settings.region), run)
 
 
 @task
@@ -164,7 +172,9 @@ def fruit_features() -> None:
         chain(plan, approve_cost, uris)  # nothing new must cost nothing
 
     with TaskGroup("cluster", prefix_group_id=False):
-        create_cluster = EmrCreateClusterOperator(task_id="create_cluster", job_flow_overrides=asked["create_cluster"])
+        create_cluster = EmrCreateClusterOperator(
+            task_id="create_cluster", job_flow_overrides=asked["create_cluster"], refuse=refuse_published
+        )
         created = {"job_flow_id": create_cluster.output}
         cluster = {**created, "cluster_request": asked["create_cluster"]}  # to replace a lost one
         wait_for_cluster = EmrClusterReadySensor(task_id="wait_for_cluster", timeout=config.CLUSTER_TIMEOUT, **cluster)

@@ -1,5 +1,6 @@
 """A cluster's beginning and end: a retry reuses what the previous attempt created, and a failure leaves no cluster behind."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,9 @@ class EmrCreateClusterOperator(EmrCreateJobFlowOperator):
 
     The cluster is recognized by its `Name`, which must be unique to the DAG run. A killed task terminates what it has created:
     without its XCom nothing downstream could.
+
+    Args:
+        refuse: called before a cluster is asked for, with the task's context; raises where there must be none.
     """
 
     aws_hook_class = IdempotentEmrHook
@@ -30,8 +34,9 @@ class EmrCreateClusterOperator(EmrCreateJobFlowOperator):
     job_flow_id: str | None = None  # for the link
     _killed = False
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, refuse: Callable[[Context], None] | None = None, **kwargs: Any) -> None:
         super().__init__(emr_conn_id=None, deferrable=False, **kwargs)
+        self.refuse = refuse
 
     def execute(self, context: Context) -> str:
         """Return the cluster's id.
@@ -40,6 +45,8 @@ class EmrCreateClusterOperator(EmrCreateJobFlowOperator):
             AirflowSkipException: the run has no step left to do, so that a cluster would be paid for nothing.
         """
         self._skip_without_work(context)
+        if self.refuse:
+            self.refuse(context)
         try:
             cluster_id = super().execute(context)
             assert cluster_id is not None

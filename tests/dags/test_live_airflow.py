@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 import pytest
 
+from demo.bucket import BUCKET
 from demo.images import write_images
 from tests.conftest import PROJECT
 
@@ -26,9 +27,10 @@ pytestmark = pytest.mark.timeout(900)
 class Airflow:
     """A client of the REST API, as the UI is one."""
 
-    def __init__(self, url: str, emr: Any) -> None:
+    def __init__(self, url: str, emr: Any, s3: Any = None) -> None:
         self.url = url
         self.emr = emr
+        self.s3 = s3
         self.token = self.request("GET", "/auth/token")["access_token"]
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -44,9 +46,10 @@ class Airflow:
         body = {"logical_date": None, "conf": conf}
         return self.request("POST", "/api/v2/dags/fruit_features/dagRuns", body)["dag_run_id"]
 
-    def clear(self, run_id: str, *task_ids: str) -> None:
-        """Clear these tasks alone, as the UI does without "downstream"."""
+    def clear(self, run_id: str, *task_ids: str, downstream: bool = False) -> None:
+        """Clear these tasks, and what is downstream if so asked, as the UI does."""
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": task_ids, "only_failed": False}
+        body["include_downstream"] = downstream
         self.request("POST", "/api/v2/dags/fruit_features/clearTaskInstances", body)
 
     def mark_failed(self, run_id: str, task_id: str | None = None) -> None:
@@ -90,9 +93,8 @@ class Airflow:
         return self.emr.list_steps(ClusterId=clusters[0]["Id"])["Steps"] if clusters else []
 
     @contextlib.contextmanager
-    def slow_images(self) -> Iterator[None]:
-        """Have the endpoint take a minute for each image, so that extract_features runs until it is stopped."""
-        rule = {"fault": "s3-latency", "milliseconds": 60_000, "method": "GET", "key": "images/*"}
+    def fault(self, **rule: Any) -> Iterator[None]:
+        """Have the endpoint do this meanwhile."""
         faults = f"{self.emr.meta.endpoint_url}/_local_emr/faults"
         with urllib.request.urlopen(urllib.request.Request(faults, json.dumps(rule).encode(), method="POST")):
             pass
@@ -101,6 +103,15 @@ class Airflow:
         finally:
             with urllib.request.urlopen(urllib.request.Request(faults, method="DELETE")):
                 pass
+
+    def slow_images(self) -> contextlib.AbstractContextManager[None]:
+        """Have the endpoint take a minute for each image, so that extract_features runs until it is stopped."""
+        return self.fault(fault="s3-latency", milliseconds=60_000, method="GET", key="images/*")
+
+    def etags(self, prefix: str) -> dict[str, str]:
+        """Return the ETag of each object below a prefix of the bucket."""
+        found = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
+        return {item["Key"]: item["ETag"] for item in found}
 
     def clusters(self) -> list[tuple[str, list[str]]]:
         """Return the state of each cluster and the names of its steps, oldest first."""
@@ -134,7 +145,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator
         found = re.search(r"local AWS on (http://\S+);", log.read_text())
         assert found
         session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="eu-west-3")
-        yield Airflow(url, session.client("emr", endpoint_url=found[1]))
+        yield Airflow(url, *(session.client(service, endpoint_url=found[1]) for service in ("emr", "s3")))
     finally:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(120)
@@ -172,10 +183,13 @@ def test_a_run_with_the_defaults_succeeds(airflow: Airflow, run_id: str) -> None
 
 def test_a_cleared_step_is_repeated_on_a_cluster_of_its_own(airflow: Airflow, run_id: str) -> None:
     before = len(airflow.clusters())
-    airflow.clear(run_id, "reduce_dimensions")
+    with airflow.fault(fault="step-exit", step="reduce_dimensions", exit_code=1):
+        failed = airflow.trigger(variance=0.6)
+        assert airflow.wait(failed) == "failed", airflow.tasks(failed)
+    airflow.clear(failed, "reduce_dimensions", downstream=True)
 
-    assert airflow.wait(run_id) == "success", airflow.tasks(run_id)
-    assert airflow.clusters()[before:] == [("TERMINATED", ["reduce_dimensions"])]
+    assert airflow.wait(failed) == "success", airflow.tasks(failed)
+    assert airflow.clusters()[before + 1 :] == [("TERMINATED", ["reduce_dimensions"])]
 
 
 @pytest.mark.parametrize("task_id", ["wait_for_cluster", "create_cluster", "terminate_cluster"])
@@ -213,6 +227,25 @@ def test_an_unknown_param_costs_nothing(airflow: Airflow) -> None:
     assert airflow.tasks(run_id)["find_new_images"]["try_number"] == 1, "trying again could not help"
     assert airflow.note(run_id) == "failed in find_new_images: there is no param 'varience'; did you mean 'variance'?"
     assert airflow.clusters() == before
+
+
+@pytest.mark.parametrize(
+    ("task_id", "downstream"), [("reduce_dimensions", False), ("extract_features", True)], ids=["alone", "downstream"]
+)
+def test_a_step_of_a_published_run_is_not_repeated(
+    airflow: Airflow, run_id: str, task_id: str, *, downstream: bool
+) -> None:
+    """It would write over what readers may be reading."""
+    before = airflow.clusters(), airflow.etags("results/")
+    airflow.clear(run_id, task_id, downstream=downstream)
+
+    assert airflow.wait(run_id) == ("failed" if downstream else "success"), "what is published stays so"
+    states = {task_id: task["state"] for task_id, task in airflow.tasks(run_id).items()}
+    assert (states["create_cluster"], states[task_id]) == ("failed", "upstream_failed")
+    if downstream:
+        said = r"failed in create_cluster: run \S+ is published: clearing it would overwrite it; trigger a new run"
+        assert re.match(said, airflow.note(run_id))
+    assert (airflow.clusters(), airflow.etags("results/")) == before
 
 
 def extract_anew(airflow: Airflow) -> str:
