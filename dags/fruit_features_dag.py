@@ -93,7 +93,7 @@ def emr_requests(plan: dict[str, Any], uris: dict[str, str], params: dict[str, A
     return requests.emr_requests(Run.from_params(params, run_id), Plan(**plan), uris)
 
 
-def refuse_published(context: Context) -> None:
+def if_published(context: Context) -> None:
     """Fail if the run is published: a step of it that was cleared would write over what readers may be reading."""
     from fruit_features import publishing
 
@@ -172,17 +172,15 @@ def fruit_features() -> None:
         chain(plan, approve_cost, uris)  # nothing new must cost nothing
 
     with TaskGroup("cluster", prefix_group_id=False):
-        create_cluster = EmrCreateClusterOperator(
-            task_id="create_cluster", job_flow_overrides=asked["create_cluster"], refuse=refuse_published
-        )
-        created = {"job_flow_id": create_cluster.output}
-        cluster = {**created, "cluster_request": asked["create_cluster"]}  # to replace a lost one
+        job = asked["create_cluster"]
+        create_cluster = EmrCreateClusterOperator(task_id="create_cluster", job_flow_overrides=job, refuse=if_published)
+        cluster = {"job_flow_id": create_cluster.output, "cluster_request": job}  # this, to replace a lost one
         wait_for_cluster = EmrClusterReadySensor(task_id="wait_for_cluster", timeout=config.CLUSTER_TIMEOUT, **cluster)
 
     # A template, not asked["reason_to_keep"]: the teardown hangs below what uses the cluster, and below nothing else.
     kept = "{{ ti.xcom_pull(task_ids='emr_requests', key='reason_to_keep') or '' }}"
     terminate_cluster = EmrTerminateClusterOperator(
-        task_id="terminate_cluster", reason_to_keep=kept, **config.TERMINATION, **created
+        task_id="terminate_cluster", job_flow_id=create_cluster.output, reason_to_keep=kept, **config.TERMINATION
     )
     on_cluster = {"log_uri": asked["log_uri"], **cluster}
     with terminate_cluster.as_teardown(setups=create_cluster, on_failure_fail_dagrun=True):

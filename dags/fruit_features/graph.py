@@ -1,6 +1,7 @@
 """The DAG without what its tasks add to it by themselves: edges that say nothing, and copies of the params."""
 
-from airflow.sdk import DAG, ParamsDict
+from airflow.sdk import DAG
+from airflow.sdk.definitions.param import ParamsDict
 
 
 def drop_implied_edges(dag: DAG) -> None:
