@@ -42,6 +42,7 @@ runs. With new weights all images are new; the runs then only extract, and `publ
 `results/latest.json` moves from the old network's results to the new one's in one step.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 from airflow.sdk import Context, TaskGroup, TriggerRule, chain, dag, task
@@ -70,6 +71,8 @@ def find_new_images(params: dict[str, Any], run_id: str, ti: Any) -> dict[str, A
     hook = PatientS3Hook(region_name=run.settings.region)
     preflight.check_writing(hook, run)
     plan = inventory.find_new(hook, run)
+    if plan.needs_cluster or plan.would_need_cluster:
+        ti.xcom_push(key="estimate", value=asdict(budget.estimate(run, plan)))
     if not plan.needs_cluster:
         hook.log.info(said := inventory.why_nothing(run, plan))
         ti.xcom_push(key=conclusion.NOTE, value=said)

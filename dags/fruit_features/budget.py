@@ -87,7 +87,7 @@ def check_budget(run: Run, plan: Plan) -> str:
             f"max_cost_usd is {limit:g}, but no price is known for {nodes(run.settings)} in {run.settings.region}: set "
             "FRUITS_PRICES (.env.example), or leave max_cost_usd empty"
         )
-    if limit is not None and expected.usd is not None and expected.usd > limit:
+    if _exceeds(expected, limit):
         raise AirflowFailException(
             f"this run would cost about {expected.words}, more than max_cost_usd = {limit:g}: raise the limit, or take "
             f"fewer of the {plan.new} new images at a time (max_images_per_run)"
@@ -95,10 +95,25 @@ def check_budget(run: Run, plan: Plan) -> str:
     return f"estimate: {expected.words}"
 
 
+def obstacles(run: Run, plan: Plan) -> list[str]:
+    """Return what stands between the run and its cluster, for a dry run."""
+    expected, settings = estimate(run, plan), run.settings
+    if _exceeds(expected, settings.max_cost_usd):
+        return [f"it would be refused, as max_cost_usd is {settings.max_cost_usd:g}"]
+    if _exceeds(expected, settings.approval_above_usd):
+        return [f"a person would be asked, as approval_above_usd is {settings.approval_above_usd:g}"]
+    return []
+
+
+def _exceeds(expected: Estimate, limit: float | None) -> bool:
+    """Return whether a run costs more than a limit; an unknown cost does, no limit is never exceeded."""
+    return limit is not None and (expected.usd is None or expected.usd > limit)
+
+
 def approval_request(run: Run, plan: Plan) -> str | None:
     """Return what a person is asked before the cluster is created; None where nobody needs to be."""
     limit, expected = run.settings.approval_above_usd, estimate(run, plan)
-    if limit is None or (expected.usd is not None and expected.usd <= limit):
+    if not _exceeds(expected, limit):
         return None
     return (
         f"{plan.new} new images of {plan.images}: about {expected.words}. Asked because more than approval_above_usd = "
