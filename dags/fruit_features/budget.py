@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features.cluster_settings import ClusterSettings
 from fruit_features.instance_types import vcpus
-from fruit_features.prices import price, source, spot_share
+from fruit_features.prices import price, source, spot_share, unknown
 from fruit_features.rates import FIXED, IMAGES_PER_VCPU_SECOND, REDUCED_PER_VCPU_SECOND
 from fruit_features.run import Plan, Run
 
@@ -42,7 +42,7 @@ def hourly_price(run: Run) -> float | None:
     None if a price is unknown, or `job_flow_overrides` chooses the instances.
     """
     settings = run.settings
-    if {"InstanceGroups", "InstanceFleets"} & settings.job_flow_overrides.get("Instances", {}).keys():
+    if _overridden(settings):
         return None
     primary = price(settings.region, settings.primary_instance_type)
     unit = vcpus(settings.smallest_worker)
@@ -51,6 +51,22 @@ def hourly_price(run: Run) -> float | None:
     if primary is None or len(known) < len(workers):
         return None
     return primary + max(known) * (settings.core_instance_count + spot_share() * settings.task_instance_count)
+
+
+def _overridden(settings: ClusterSettings) -> bool:
+    return bool({"InstanceGroups", "InstanceFleets"} & settings.job_flow_overrides.get("Instances", {}).keys())
+
+
+def no_price(run: Run) -> str:
+    """Say why `hourly_price` is None, and what to do."""
+    settings = run.settings
+    if _overridden(settings):
+        return "no price known, as job_flow_overrides chooses the instances"
+    return unknown(settings.region, _types(settings))
+
+
+def _types(settings: ClusterSettings) -> list[str]:
+    return [settings.primary_instance_type, *settings.worker_types]
 
 
 def estimated_time(run: Run, plan: Plan) -> timedelta:
@@ -68,9 +84,9 @@ def estimate(run: Run, plan: Plan) -> Estimate:
     hourly = hourly_price(run)
     cluster = nodes(run.settings)
     if hourly is None:
-        return Estimate(None, f"{hours:.1f} h of {cluster}; no price known in {run.settings.region}")
+        return Estimate(None, f"{hours:.1f} h of {cluster}; {no_price(run)}")
     cost = hours * hourly
-    dated = source(run.settings.region, [run.settings.primary_instance_type, *run.settings.worker_types])
+    dated = source(run.settings.region, _types(run.settings))
     words = f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour, {dated})"
     return Estimate(cost, words + GOES_ON * run.settings.interactive)
 
@@ -83,10 +99,7 @@ def check_budget(run: Run, plan: Plan) -> str:
     """
     limit, expected = run.settings.max_cost_usd, estimate(run, plan)
     if limit is not None and expected.usd is None:
-        raise AirflowFailException(
-            f"max_cost_usd is {limit:g}, but no price is known for {nodes(run.settings)} in {run.settings.region}: set "
-            "FRUITS_PRICES (.env.example), or leave max_cost_usd empty"
-        )
+        raise AirflowFailException(f"max_cost_usd is {limit:g}, but {no_price(run)}, or leave max_cost_usd empty")
     if _exceeds(expected, limit):
         raise AirflowFailException(
             f"this run would cost about {expected.words}, more than max_cost_usd = {limit:g}: raise the limit, or take "
