@@ -117,7 +117,7 @@ def check_outputs(plan: dict[str, Any], params: dict[str, Any], run_id: str) -> 
 def publish(
     results: dict[str, Any], plan: dict[str, Any], params: dict[str, Any], ti: Any, run_id: str, outlet_events: Any
 ) -> None:
-    """Move the pointer `latest.json`, last of all, and tell the DAGs that are scheduled on the results, and what they cost.
+    """Move the pointer `latest.json`, last of all, and tell the DAGs that are scheduled on the results, with cost and estimate.
 
     Not while images are left for a later run that the published results show, by another network.
     """
@@ -131,7 +131,8 @@ def publish(
     publishing.publish(hook, run, results)
     emr, cluster_id = IdempotentEmrHook(region_name=run.settings.region), ti.xcom_pull(task_ids="create_cluster")
     cost = conclusion.cost_so_far(emr, run, cluster_id, plan["new"]) if cluster_id else None
-    outlet_events[RESULTS].extra = {**results, "cost": cost}
+    estimate = ti.xcom_pull(task_ids="find_new_images", key="estimate")
+    outlet_events[RESULTS].extra = {**results, "cost": cost, "estimate": estimate}
 
 
 @task(on_failure_callback=notifications.on_failure())
