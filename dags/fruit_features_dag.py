@@ -42,6 +42,7 @@ runs. With new weights all images are new; the runs then only extract, and `publ
 `results/latest.json` moves from the old network's results to the new one's in one step.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 from airflow.sdk import Context, TaskGroup, TriggerRule, chain, dag, task
@@ -70,6 +71,8 @@ def find_new_images(params: dict[str, Any], run_id: str, ti: Any) -> dict[str, A
     hook = PatientS3Hook(region_name=run.settings.region)
     preflight.check_writing(hook, run)
     plan = inventory.find_new(hook, run)
+    if plan.needs_cluster or plan.would_need_cluster:
+        ti.xcom_push(key="estimate", value=asdict(budget.estimate(run, plan)))
     if not plan.needs_cluster:
         hook.log.info(said := inventory.why_nothing(run, plan))
         ti.xcom_push(key=conclusion.NOTE, value=said)
@@ -114,7 +117,7 @@ def check_outputs(plan: dict[str, Any], params: dict[str, Any], run_id: str) -> 
 def publish(
     results: dict[str, Any], plan: dict[str, Any], params: dict[str, Any], ti: Any, run_id: str, outlet_events: Any
 ) -> None:
-    """Move the pointer `latest.json`, last of all, and tell the DAGs that are scheduled on the results, and what they cost.
+    """Move the pointer `latest.json`, last of all, and tell the DAGs that are scheduled on the results, with cost and estimate.
 
     Not while images are left for a later run that the published results show, by another network.
     """
@@ -128,7 +131,8 @@ def publish(
     publishing.publish(hook, run, results)
     emr, cluster_id = IdempotentEmrHook(region_name=run.settings.region), ti.xcom_pull(task_ids="create_cluster")
     cost = conclusion.cost_so_far(emr, run, cluster_id, plan["new"]) if cluster_id else None
-    outlet_events[RESULTS].extra = {**results, "cost": cost}
+    estimate = ti.xcom_pull(task_ids="find_new_images", key="estimate")
+    outlet_events[RESULTS].extra = {**results, "cost": cost, "estimate": estimate}
 
 
 @task(on_failure_callback=notifications.on_failure())

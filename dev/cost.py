@@ -55,9 +55,10 @@ def table() -> str:
 
 def price_table() -> str:
     """Return the prices, and what of them has no source."""
-    lines = "| type | EC2, USD an hour | EMR's fee | without a source |\n|---|---|---|---|\n"
-    for instance_type, each in PRICES[REGION].items():
-        lines += f"| {instance_type} | {each.ec2:.4f} | {each.emr:.4f} | {each.derived or '-'} |\n"
+    lines = "| region | type | EC2, USD an hour | EMR's fee | without a source |\n|---|---|---|---|---|\n"
+    for region, types in PRICES.items():
+        for instance_type, each in types.items():
+            lines += f"| {region} | {instance_type} | {each.ec2:.4f} | {each.emr:.4f} | {each.derived or '-'} |\n"
     return lines
 
 

@@ -55,8 +55,11 @@ def _conf(run_id: str) -> Mapping[str, Any]:
     return conf if isinstance(conf, Mapping) else {}
 
 
-def records() -> dict[str, dict[str, float | None]]:
-    """Return seconds and cost of every run that has ended, by the name of its folder."""
+def records() -> dict[str, dict[str, Any]]:
+    """Return what Airflow knows of every run that has ended, by the name of its folder.
+
+    Its `seconds`; `cost_usd`, `cost_usd_per_1000` new images and the `estimate` in words, None where unknown.
+    """
     from airflow.models.dagrun import DagRun
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
@@ -65,15 +68,14 @@ def records() -> dict[str, dict[str, float | None]]:
     columns = select(DagRun.run_id, DagRun.start_date, DagRun.end_date).where(DagRun.dag_id == DAG_ID)
     with create_session() as session:
         rows = session.execute(columns.where(DagRun.start_date.is_not(None), DagRun.end_date.is_not(None))).all()
-        pushed = select(XComModel).where(XComModel.dag_id == DAG_ID, XComModel.task_id == "conclude_run")
-        figures = {
-            each.run_id: XComModel.deserialize_value(each)
-            for each in session.scalars(pushed.where(XComModel.key == "figures"))
-        }
+        pushed = select(XComModel).where(XComModel.dag_id == DAG_ID, XComModel.key.in_(["figures", "estimate"]))
+        told = {(each.run_id, each.key): XComModel.deserialize_value(each) for each in session.scalars(pushed)}
     return {
         run_name(run_id): {
             "seconds": (end - start).total_seconds(),
-            "cost_usd": figures.get(run_id, {}).get("cost_usd"),
+            "cost_usd": told.get((run_id, "figures"), {}).get("cost_usd"),
+            "cost_usd_per_1000": told.get((run_id, "figures"), {}).get("cost_usd_per_1000"),
+            "estimate": told.get((run_id, "estimate"), {}).get("words"),
         }
         for run_id, start, end in rows
         if start and end

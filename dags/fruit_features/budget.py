@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features.cluster_settings import ClusterSettings
 from fruit_features.instance_types import vcpus
-from fruit_features.prices import price, source, spot_share
+from fruit_features.prices import price, source, spot_share, unknown
 from fruit_features.rates import FIXED, IMAGES_PER_VCPU_SECOND, REDUCED_PER_VCPU_SECOND
 from fruit_features.run import Plan, Run
 
@@ -42,7 +42,7 @@ def hourly_price(run: Run) -> float | None:
     None if a price is unknown, or `job_flow_overrides` chooses the instances.
     """
     settings = run.settings
-    if {"InstanceGroups", "InstanceFleets"} & settings.job_flow_overrides.get("Instances", {}).keys():
+    if _overridden(settings):
         return None
     primary = price(settings.region, settings.primary_instance_type)
     unit = vcpus(settings.smallest_worker)
@@ -51,6 +51,22 @@ def hourly_price(run: Run) -> float | None:
     if primary is None or len(known) < len(workers):
         return None
     return primary + max(known) * (settings.core_instance_count + spot_share() * settings.task_instance_count)
+
+
+def _overridden(settings: ClusterSettings) -> bool:
+    return bool({"InstanceGroups", "InstanceFleets"} & settings.job_flow_overrides.get("Instances", {}).keys())
+
+
+def no_price(run: Run) -> str:
+    """Say why `hourly_price` is None, and what to do."""
+    settings = run.settings
+    if _overridden(settings):
+        return "no price known, as job_flow_overrides chooses the instances"
+    return unknown(settings.region, _types(settings))
+
+
+def _types(settings: ClusterSettings) -> list[str]:
+    return [settings.primary_instance_type, *settings.worker_types]
 
 
 def estimated_time(run: Run, plan: Plan) -> timedelta:
@@ -68,9 +84,9 @@ def estimate(run: Run, plan: Plan) -> Estimate:
     hourly = hourly_price(run)
     cluster = nodes(run.settings)
     if hourly is None:
-        return Estimate(None, f"{hours:.1f} h of {cluster}; no price known in {run.settings.region}")
+        return Estimate(None, f"{hours:.1f} h of {cluster}; {no_price(run)}")
     cost = hours * hourly
-    dated = source(run.settings.region, [run.settings.primary_instance_type, *run.settings.worker_types])
+    dated = source(run.settings.region, _types(run.settings))
     words = f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour, {dated})"
     return Estimate(cost, words + GOES_ON * run.settings.interactive)
 
@@ -83,11 +99,8 @@ def check_budget(run: Run, plan: Plan) -> str:
     """
     limit, expected = run.settings.max_cost_usd, estimate(run, plan)
     if limit is not None and expected.usd is None:
-        raise AirflowFailException(
-            f"max_cost_usd is {limit:g}, but no price is known for {nodes(run.settings)} in {run.settings.region}: set "
-            "FRUITS_PRICES (.env.example), or leave max_cost_usd empty"
-        )
-    if limit is not None and expected.usd is not None and expected.usd > limit:
+        raise AirflowFailException(f"max_cost_usd is {limit:g}, but {no_price(run)}, or leave max_cost_usd empty")
+    if _exceeds(expected, limit):
         raise AirflowFailException(
             f"this run would cost about {expected.words}, more than max_cost_usd = {limit:g}: raise the limit, or take "
             f"fewer of the {plan.new} new images at a time (max_images_per_run)"
@@ -95,10 +108,25 @@ def check_budget(run: Run, plan: Plan) -> str:
     return f"estimate: {expected.words}"
 
 
+def obstacles(run: Run, plan: Plan) -> list[str]:
+    """Return what stands between the run and its cluster, for a dry run."""
+    expected, settings = estimate(run, plan), run.settings
+    if _exceeds(expected, settings.max_cost_usd):
+        return [f"it would be refused, as max_cost_usd is {settings.max_cost_usd:g}"]
+    if _exceeds(expected, settings.approval_above_usd):
+        return [f"a person would be asked, as approval_above_usd is {settings.approval_above_usd:g}"]
+    return []
+
+
+def _exceeds(expected: Estimate, limit: float | None) -> bool:
+    """Return whether a run costs more than a limit; an unknown cost does, no limit is never exceeded."""
+    return limit is not None and (expected.usd is None or expected.usd > limit)
+
+
 def approval_request(run: Run, plan: Plan) -> str | None:
     """Return what a person is asked before the cluster is created; None where nobody needs to be."""
     limit, expected = run.settings.approval_above_usd, estimate(run, plan)
-    if limit is None or (expected.usd is not None and expected.usd <= limit):
+    if not _exceeds(expected, limit):
         return None
     return (
         f"{plan.new} new images of {plan.images}: about {expected.words}. Asked because more than approval_above_usd = "

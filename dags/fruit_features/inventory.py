@@ -13,7 +13,7 @@ import pyarrow as pa
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_features import datasets, history, images, model, publishing
+from fruit_features import budget, datasets, history, images, model, publishing
 from fruit_features.layout import Location
 from fruit_features.run import Plan, Run
 from fruit_features.workspace import Workspace, workspace
@@ -44,10 +44,7 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
         left = work.row("SELECT count(*) FROM new_images")[0] - new if run.settings.max_images_per_run else 0
 
     log.info("%d images under %s/, %d of them new%s", count, run.layout.images, new + left, _share(new, left))
-    needs_cluster = bool(new) or latest.get("fingerprint") != fingerprint
-    if run.settings.dry_run:
-        log.info("dry run: %s; nothing is written", _outlook(run, count, new, needs_cluster))
-        needs_cluster = False
+    has_work = bool(new) or latest.get("fingerprint") != fingerprint
     return Plan(
         listed=listed,
         images=count,
@@ -58,7 +55,8 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
         model_exported=not run.settings.dry_run and model.point_to(hook, run, model_id),
         pca_model=None if run.settings.refit else latest.get("pca_model"),
         previous=latest["report"].rpartition("/")[0] if latest.get("report") else None,
-        needs_cluster=needs_cluster,
+        needs_cluster=has_work and not run.settings.dry_run,
+        would_need_cluster=has_work and run.settings.dry_run,
     )
 
 
@@ -108,13 +106,15 @@ def _share(new: int, left: int) -> str:
     return f": this run takes the {new} oldest and leaves {left} for later ones (max_images_per_run)" if left else ""
 
 
-def _outlook(run: Run, count: int, new: int, needs_cluster: bool) -> str:  # noqa: FBT001 - as the plan says
-    """Say what a run would do."""
-    if not needs_cluster:
+def _outlook(run: Run, plan: Plan) -> str:
+    """Say what a run would do and cost, and whether somebody or something would stop it."""
+    if not plan.would_need_cluster:
         return "a run would stop here, as the published results show the present images"
-    settings = run.settings
-    nodes = f"1 {settings.primary_instance_type} and {settings.core_instance_count} {settings.core_instance_type}"
-    return f"a run would create a cluster of {nodes}, extract {new} images and reduce the features of {count}"
+    then = f"reduce the features of {plan.images:,}"
+    if plan.unfinished:
+        then = f"leave {plan.left:,} to later runs, which publish"
+    work = f"a run would create a cluster, extract {plan.new:,} images and {then}"
+    return "; ".join([f"{work}: about {budget.estimate(run, plan).words}", *budget.obstacles(run, plan)])
 
 
 def _check_age(run: Run, latest: dict[str, Any], listed: str) -> None:
@@ -129,7 +129,8 @@ def _check_age(run: Run, latest: dict[str, Any], listed: str) -> None:
 def why_nothing(run: Run, plan: Plan) -> str:
     """Say why a run ends without a cluster, and what would give it something to do."""
     if run.settings.dry_run:
-        return f"dry run: {plan.new:,} of {plan.images:,} images are new; the log of find_new_images says what a run would do"
+        new = plan.new + plan.left
+        return f"dry run: {new:,} of {plan.images:,} images are new; {_outlook(run, plan)}; nothing is written"
     return (
         f"nothing to do: the published results show all {plan.images:,} images below {run.layout.images_prefix or run.settings.bucket}. "
         "Add, replace or delete images, or trigger with another variance, other weights, retry_rejects or full_refresh"

@@ -53,6 +53,7 @@ class Plan(BaseModel):
         previous: URI of the published results, which the report compares with; None before anything was published.
         needs_cluster: whether there is anything to do. Also without new images, when the published results do not show the
             present ones: images were deleted, an earlier run failed after the extraction, another variance was asked for.
+        would_need_cluster: the same of a dry run, which itself needs none.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -67,3 +68,4 @@ class Plan(BaseModel):
     pca_model: str | None
     previous: str | None = None
     needs_cluster: bool
+    would_need_cluster: bool = False

@@ -111,7 +111,8 @@ class WorkSettings(BaseModel):
     dry_run: bool = Field(
         False,
         title="Dry run",
-        description="On: only say what the run would do, in the log of find_new_images. Nothing is written, no cluster is created.",
+        description="On: only say what the run would do and cost, in its note and the log of find_new_images. Nothing is written, no "
+        "cluster is created.",
     )
     full_refresh: bool = Field(
         False,

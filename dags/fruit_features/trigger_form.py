@@ -8,7 +8,8 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from fruit_features import budget
+from fruit_features import budget, prices
+from fruit_features.config import DEFAULT_REGION
 from fruit_features.layout import RunLayout
 from fruit_features.run import Plan, Run
 from fruit_features.settings import PARAMS, RunSettings
@@ -35,16 +36,15 @@ SECTIONS = {
 ADVANCED = "Advanced"
 TYPES = [
     f"{family}.{size}"
-    for family in ("m5", "m6i", "m7i", "m6g", "r5", "c5")
+    for family in ("m5", "c7g", "m6g", "c6g", "r6g", "m6gd", "m6i", "c5", "m7i", "r5")
     for size in ("xlarge", "2xlarge", "4xlarge")
 ]
 # Proposed by the form, which takes any other value that `settings` allows as well.
 PROPOSED = {
-    "primary_instance_type": TYPES,
-    "core_instance_type": TYPES,
     "release_label": ["emr-7.13.0", "emr-7.12.0", "emr-7.11.0", "emr-7.10.0"],
     "region": ["eu-west-3", "eu-west-1", "eu-central-1", "us-east-1", "us-west-2"],
 }
+OF_NODES = ("primary_instance_type", "core_instance_type")
 EXAMPLES = (1_000, 100_000, 1_000_000)  # new images
 
 
@@ -61,9 +61,20 @@ def _shown(name: str, param: Param, section: str) -> Param:
     if name in PROPOSED:
         schema["examples"] = PROPOSED[name]
     description = param.description or ""
+    if name in OF_NODES:
+        schema["examples"] = sorted(
+            TYPES, key=lambda each: prices.price(DEFAULT_REGION, each) is None
+        )  # with a price first
+        description = f"{description} {_unpriced()}".strip()
     if name == "max_cost_usd":
         description = f"{description} {estimates()}"
     return Param(param.value, description=description, **schema)
+
+
+def _unpriced() -> str:
+    """Return which of the proposed families have no price in the default region, in a sentence; empty if all have one."""
+    without = {each.partition(".")[0]: None for each in TYPES if prices.price(DEFAULT_REGION, each) is None}
+    return f"No price known in {DEFAULT_REGION} for {', '.join(without)}: {prices.UNKNOWN}." if without else ""
 
 
 def estimates() -> str:
@@ -77,7 +88,8 @@ def estimates() -> str:
         time = budget.estimated_time(run, plan)
         cost = "" if hourly is None else f" and ${time / timedelta(hours=1) * hourly:.2f}"
         parts.append(f"{images:,} new images about {_duration(time)}{cost}")
-    return f"Estimates for the default cluster: {', '.join(parts)}."
+    lacking = f"; {budget.no_price(run)}" if hourly is None else ""
+    return f"Estimates for the default cluster: {', '.join(parts)}{lacking}."
 
 
 def _duration(time: timedelta) -> str:

@@ -37,7 +37,7 @@ REPORT_HEADERS = HEADERS | {
 }
 
 Open = Callable[[str | None], Results]
-Records = Callable[[], Mapping[str, Mapping[str, float | None]]]
+Records = Callable[[], Mapping[str, Mapping[str, Any]]]
 
 may_see_runs = requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID)
 
@@ -47,14 +47,15 @@ def create_app(open_results: Open, records: Records) -> FastAPI:
 
     Args:
         open_results: gives the results that belong to a run_id, or with None those of the default bucket; raises ResultsError.
-        records: gives what Airflow knows of each run, by its name: `seconds`, `cost_usd`.
+        records: gives what Airflow knows of each run, by its name: `seconds`, `cost_usd`,
+            `cost_usd_per_1000`, `estimate`.
     """
     # A mounted application inherits nothing of Airflow's: without this every route would be open to everybody.
     app = FastAPI(dependencies=[Depends(may_see_runs)], docs_url=None, redoc_url=None, openapi_url=None)
     templates = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    templates.filters |= {"duration": duration, "usd": usd, "segment": segment}
+    templates.filters |= {"duration": duration, "usd": usd, "usd_exactly": usd_exactly, "segment": segment}
 
     def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
         return HTMLResponse(templates.get_template(name).render(values), status, HEADERS)
@@ -144,6 +145,11 @@ def usd(cost: float | None) -> str:
     if cost is None:
         return "–"
     return f"${cost:,.2f}" if cost >= 0.01 else "under $0.01"
+
+
+def usd_exactly(cost: float | None) -> str:
+    """Return `$0.0123`; a dash for None."""
+    return "–" if cost is None else f"${cost:,.4f}"
 
 
 def segment(text: str) -> str:

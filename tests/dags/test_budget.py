@@ -8,6 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from fruit_features.budget import approval_request, check_budget, estimated_time, hourly_price
 from fruit_features.rates import FIXED
 from fruit_features.run import Plan, Run
+from fruit_features.trigger_form import PROPOSED
 
 Build = Callable[..., Run]
 
@@ -44,9 +45,15 @@ def test_an_interactive_cluster_is_counted_until_it_is_idle(make_run: Build) -> 
 
 
 def test_an_unknown_price_is_never_guessed(make_run: Build) -> None:
-    assert check_budget(make_run(core_instance_type="m7a.xlarge"), plan(0)).endswith("; no price known in eu-west-3")
+    assert check_budget(make_run(core_instance_type="m7a.xlarge"), plan(0)) == (
+        "estimate: 0.2 h of 1 x m5.xlarge + 2 x m7a.xlarge; no price known for m7a.xlarge in eu-west-3: set FRUITS_PRICES "
+        "(docs/cost.md)"
+    )
+    fleet = make_run(fleet_instance_types=["m7a.xlarge", "m5.xlarge", "i4i.xlarge"])
+    assert "; no price known for i4i.xlarge, m7a.xlarge in eu-west-3: set FRUITS_PRICES" in check_budget(fleet, plan(0))
     with pytest.raises(
-        AirflowFailException, match=r"no price is known for 1 x m5.xlarge \+ 2 x m7a.xlarge in eu-west-3"
+        AirflowFailException,
+        match=r"max_cost_usd is 5, but no price known for m7a.xlarge in eu-west-3: set FRUITS_PRICES \(docs/cost.md\), or leave",
     ):
         check_budget(make_run(core_instance_type="m7a.xlarge", max_cost_usd=5), plan(0))
 
@@ -54,6 +61,19 @@ def test_an_unknown_price_is_never_guessed(make_run: Build) -> None:
 def test_an_installation_can_name_its_own_prices(make_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRUITS_PRICES", '{"eu-west-3": {"m7a.xlarge": 0.5}}')
     assert hourly_price(make_run(core_instance_type="m7a.xlarge")) == pytest.approx(1.272)
+
+
+def test_instances_that_overrides_choose_have_no_price(make_run: Build) -> None:
+    run = make_run(job_flow_overrides={"Instances": {"InstanceGroups": []}}, max_cost_usd=5)
+    with pytest.raises(
+        AirflowFailException, match=r"no price known, as job_flow_overrides chooses the instances, or leave"
+    ):
+        check_budget(run, plan(0))
+
+
+def test_the_default_cluster_has_a_price_wherever_the_form_proposes_it(make_run: Build) -> None:
+    for region in PROPOSED["region"]:
+        assert hourly_price(make_run(region=region)), region
 
 
 def test_the_dearest_type_of_a_fleet_counts_and_spot_as_on_demand(
@@ -87,4 +107,4 @@ def test_a_person_is_asked_above_the_limit_only(make_run: Build, limit: float | 
 def test_a_person_is_asked_where_no_price_is_known(make_run: Build) -> None:
     question = approval_request(make_run(approval_above_usd=100, core_instance_type="m7a.xlarge"), plan(1))
     assert question
-    assert "no price known in eu-west-3" in question
+    assert "no price known for m7a.xlarge in eu-west-3" in question

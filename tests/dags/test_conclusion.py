@@ -109,10 +109,10 @@ def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(
     emr = IdempotentEmrHook(region_name="eu-west-3")
     request = {**job_flow_request(make_run(), ARTIFACTS), "BootstrapActions": []}
     cluster_id = emr.conn.run_job_flow(**request)["JobFlowId"]
-    plan = {"images": 2000, "new": 1000}
-    pulled = {"create_cluster": cluster_id, "find_new_images": plan, "publish": None}
+    plan, estimate = {"images": 2000, "new": 1000}, {"usd": 0.2, "words": "$0.20 (0.2 h of 3 x m5.xlarge)"}
+    pulled = {"create_cluster": cluster_id, "find_new_images": plan, ("find_new_images", "estimate"): estimate}
     ti = MagicMock(name="task instance")
-    ti.xcom_pull = lambda task_ids, **_: pulled[task_ids]
+    ti.xcom_pull = lambda task_ids, key=None: pulled.get((task_ids, key) if key else task_ids)
     ti.get_task_states.return_value = {RUN_ID: PUBLISHED}
     params, events = make_run().settings.model_dump(), defaultdict(SimpleNamespace)
     results = {"run": RUN, "listed": "2026-11-22T10:00:00+00:00", "components": 40}
@@ -120,6 +120,7 @@ def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(
     task("publish")(results, plan, params, ti, RUN_ID, events)
     ((asset, event),) = events.items()
     assert (asset.name, event.extra["components"]) == ("fruit_features_results", 40)
+    assert event.extra["estimate"] == estimate
     assert event.extra["cost"]["cluster"] == cluster_id
     assert event.extra["cost"]["ended"] is False
     assert event.extra["cost"]["cost_usd_of"]["requests"] == pytest.approx(0.0004)

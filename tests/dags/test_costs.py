@@ -67,3 +67,22 @@ def test_prices_without_a_source_say_so() -> None:
     assert prices.source("eu-west-3", ["m5.xlarge", "m6g.xlarge"]) == (
         "prices of 2 March 2025, in part derived for m6g.xlarge"
     )
+
+
+def test_larger_sizes_cost_as_many_times_the_xlarge_and_say_that_they_are_derived() -> None:
+    for size, times in [("2xlarge", 2), ("4xlarge", 4)]:
+        found = prices.instance_price("eu-west-3", f"m5.{size}")
+        assert found == prices.Price(0.224 * times, 0.048 * times, f"{times} x m5.xlarge")
+    assert prices.source("eu-west-3", ["m5.4xlarge"]) == "prices of 2 March 2025, in part derived for m5.4xlarge"
+    assert prices.instance_price("eu-west-3", "m5.8xlarge") is None, "EMR's fee is not linear there"
+    assert prices.instance_price("eu-west-3", "m7a.2xlarge") is None
+
+
+def test_prices_of_the_installation_are_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRUITS_PRICES", '{"eu-west-3": {"m7a.xlarge": 0.5}}')
+    assert prices.source("eu-west-3", ["m7a.xlarge"]) == "prices of FRUITS_PRICES"
+    assert prices.price("eu-west-3", "m7a.2xlarge") == 1
+    assert prices.source("eu-west-3", ["m7a.2xlarge"]) == "prices of FRUITS_PRICES, in part derived for m7a.2xlarge"
+    assert prices.source("eu-west-3", ["m5.xlarge", "m6g.xlarge", "m7a.xlarge"]) == (
+        "prices of 2 March 2025, in part derived for m6g.xlarge, and of FRUITS_PRICES for m7a.xlarge"
+    )

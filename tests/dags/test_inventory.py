@@ -1,15 +1,16 @@
 """What is listed, what is new, and which inputs are refused before a cluster exists."""
 
 import hashlib
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import MagicMock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
@@ -19,6 +20,8 @@ from fruit_features.layout import Location, RunLayout
 from fruit_features.run import Plan, Run
 from fruit_features.workspace import workspace
 from tests import foreign_files
+from tests.conftest import PROJECT
+from tests.dags.conftest import RUN_ID
 
 WEIGHTS = model.HDF5_SIGNATURE + b"weights"
 MODEL_ID = f"mobilenetv2-{hashlib.sha256(WEIGHTS).hexdigest()[:16]}-224-v1"
@@ -269,7 +272,7 @@ def test_the_space_is_kept_when_asked(hook: S3Hook, build: Build) -> None:
     assert inventory.find_new(hook, build(refit=False)).pca_model == "s3://fruits/results/run=1/model"
 
 
-def publish(hook: S3Hook, run: Run) -> None:
+def publish(hook: S3Hook, run: Run, **more: str) -> None:
     """Publish what a run on the images that are there now would."""
     fingerprint = publishing.Fingerprint(run, MODEL_ID)
     with workspace() as work:
@@ -277,7 +280,9 @@ def publish(hook: S3Hook, run: Run) -> None:
         for batch in work.stream("", "FROM listed ORDER BY path", datasets.INVENTORY, 100):
             fingerprint.add(batch)
     results = {"fingerprint": fingerprint.hexdigest(), "pca_model": "s3://fruits/results/run=1/model", "listed": LISTED}
-    publishing.publish(hook, replace(run, name="1", layout=RunLayout(run.settings, "1")), {"run": "1", **results})
+    publishing.publish(
+        hook, replace(run, name="1", layout=RunLayout(run.settings, "1")), {"run": "1", **results, **more}
+    )
 
 
 def test_files_that_desktops_leave_behind_are_no_images(hook: S3Hook, build: Build) -> None:
@@ -448,28 +453,76 @@ def test_more_is_new_when_asked(hook: S3Hook, build: Build, params: dict[str, An
     assert [row["path"] for row in written(hook, run.layout.manifest)] == [f"s3://fruits/images/A/{n}.jpg" for n in new]
 
 
+STOPS = "a run would stop here, as the published results show the present images"
+DEFAULT = "0.3 h of 3 x m5.xlarge at $0.816 an hour, prices of 2 March 2025"
+FLEET = {"fleet_instance_types": ["m5.xlarge", "m5a.xlarge"], "task_instance_count": 4}
+
+
 @pytest.mark.parametrize(
-    ("images", "outlook"),
+    ("images", "params", "outlook"),
     [
-        (["A/1.jpg"], "a run would stop here, as the published results show the present images"),
+        ([], {}, f"0 of 1 images are new; {STOPS}"),
         (
-            ["A/1.jpg", "A/2.jpg"],
-            "a run would create a cluster of 1 m5.xlarge and 2 m5.xlarge, extract 1 images and reduce the features of 2",
+            ["A/2.jpg"],
+            {},
+            (
+                "1 of 2 images are new; a run would create a cluster, extract 1 images and reduce the features of 2: about "
+                f"$0.20 ({DEFAULT})"
+            ),
+        ),
+        (
+            ["A/2.jpg"],
+            FLEET,
+            (
+                "1 of 2 images are new; a run would create a cluster, extract 1 images and reduce the features of 2: about "
+                "0.3 h of 1 x m5.xlarge + (2 + 4 on Spot) x m5.xlarge or m5a.xlarge; no price known"
+            ),
+        ),
+        (
+            ["A/2.jpg", "A/3.jpg"],
+            {"weights": "s3://fruits/weights/other.h5", "max_images_per_run": 1},
+            (
+                "3 of 3 images are new; a run would create a cluster, extract 1 images and leave 2 to later runs, which publish: about "
+                f"$0.20 ({DEFAULT})"
+            ),
+        ),
+        (["A/2.jpg"], {"max_cost_usd": 0.1}, f"$0.20 ({DEFAULT}); it would be refused, as max_cost_usd is 0.1"),
+        (["A/2.jpg"], {"max_cost_usd": 5} | FLEET, "it would be refused, as max_cost_usd is 5"),
+        (
+            ["A/2.jpg"],
+            {"approval_above_usd": 0.1},
+            f"$0.20 ({DEFAULT}); a person would be asked, as approval_above_usd is 0.1",
         ),
     ],
 )
-def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(
-    hook: S3Hook, build: Build, caplog: pytest.LogCaptureFixture, images: list[str], outlook: str
+def test_a_dry_run_says_what_a_run_would_do_and_cost_and_writes_nothing(
+    hook: S3Hook, build: Build, images: list[str], params: dict[str, Any], outlook: str
 ) -> None:
     put_images(hook, "A/1.jpg")
     extracted(hook, "run=1", ["s3://fruits/images/A/1.jpg"])
-    publish(hook, build())
+    publish(hook, build(), model_id=MODEL_ID)
     put_images(hook, *images)
+    hook.load_bytes(WEIGHTS + b"others", "weights/other.h5", "fruits")
     hook.load_bytes(b"a model", f"models/{MODEL_ID}/model.tflite", "fruits")
     before = hook.list_keys("fruits")
+    run = build(dry_run=True, **params)
 
-    with caplog.at_level(logging.INFO, logger="fruit_features.inventory"):
-        assert not inventory.find_new(hook, build(dry_run=True)).needs_cluster
-
-    assert f"dry run: {outlook}; nothing is written" in caplog.messages
+    plan = inventory.find_new(hook, run)
+    assert not plan.needs_cluster
+    said = inventory.why_nothing(run, plan)
+    assert said.startswith("dry run: ")
+    assert outlook in said
+    assert said.endswith("; nothing is written")
     assert hook.list_keys("fruits") == before
+
+
+def test_a_dry_run_tells_airflow_what_a_run_would_cost(hook: S3Hook, build: Build) -> None:
+    put_images(hook, "A/1.jpg")
+    ti = MagicMock(name="task instance")
+    find = DagBag(PROJECT / "dags").dags["fruit_features"].get_task("find_new_images").python_callable
+
+    assert find(build(dry_run=True).settings.model_dump(), RUN_ID, ti) is None
+    pushed = {call.kwargs["key"]: call.kwargs["value"] for call in ti.xcom_push.call_args_list}
+    assert pushed["estimate"] == {"usd": pytest.approx(0.204, abs=0.001), "words": f"$0.20 ({DEFAULT})"}
+    assert pushed["note"].endswith(f"about $0.20 ({DEFAULT}); nothing is written")
+    assert "approval" not in pushed

@@ -47,7 +47,8 @@ def app(results: Results) -> FastAPI:
             raise ResultsError(f"no bucket {HOSTILE}")
         return results
 
-    return pages.create_app(open_results, lambda: {"manual__2026-01-02": {"seconds": 3725.0, "cost_usd": 0.136}})
+    costs = {"cost_usd": 0.136, "cost_usd_per_1000": 0.0123, "estimate": "$0.20 (0.2 h of 3 x m5.xlarge)"}
+    return pages.create_app(open_results, lambda: {"manual__2026-01-02": {"seconds": 3725.0, **costs}})
 
 
 @pytest.fixture
@@ -94,6 +95,22 @@ def test_a_run_shows_its_figures_and_its_report_by_run_id_or_folder(client: Test
         page = client.get(f"/fruits/runs/{name.replace('+', '%2B').replace(':', '%3A')}")
         assert page.status_code == 200
         assert "<dd>17</dd>" in page.text
+
+
+def test_a_run_shows_what_it_has_cost_and_what_was_estimated(client: TestClient, s3: Any) -> None:
+    for name in ("manual__2026-01-02", "of-an-earlier-version"):
+        put_run(s3, name)
+    page = client.get("/fruits/runs/manual__2026-01-02").text
+    for text in (
+        "<dd>$0.14</dd>",
+        "<dt>Cost per 1,000 new</dt><dd>$0.0123</dd>",
+        "about $0.20 (0.2 h of 3 x m5.xlarge)",
+    ):
+        assert text in page
+
+    page = client.get("/fruits/runs/of-an-earlier-version").text
+    assert "<dt>Cost per 1,000 new</dt><dd>–</dd>" in page
+    assert "Estimated" not in page
 
 
 def test_the_report_is_streamed_with_an_origin_of_its_own(client: TestClient, s3: Any) -> None:

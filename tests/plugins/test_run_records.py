@@ -39,10 +39,10 @@ def session(_database: None) -> Iterator[Any]:
         made.rollback()
 
 
-def push(session: Any, key: str, value: Any) -> None:
+def push(session: Any, key: str, value: Any, task_id: str = "conclude_run") -> None:
     from airflow.models.xcom import XComModel
 
-    XComModel.set(key, value, dag_id="fruit_features", task_id="conclude_run", run_id=RUN_ID, session=session)
+    XComModel.set(key, value, dag_id="fruit_features", task_id=task_id, run_id=RUN_ID, session=session)
 
 
 def a_run(session: Any) -> Any:
@@ -76,8 +76,23 @@ def test_other_runs_have_no_note_of_ours(session: Any) -> None:
     assert not a_run(session).note
 
 
-def test_the_results_page_knows_duration_and_cost(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    push(session, "figures", {"cluster": "j-1", "hours": 0.5, "cost_usd": 0.41})
+@pytest.mark.parametrize(
+    ("figures", "estimate", "known"),
+    [
+        (
+            {"cluster": "j-1", "hours": 0.5, "cost_usd": 0.41, "cost_usd_per_1000": 0.0123},
+            {"usd": 0.2, "words": "$0.20 (0.2 h of 3 x m5.xlarge)"},
+            {"cost_usd": 0.41, "cost_usd_per_1000": 0.0123, "estimate": "$0.20 (0.2 h of 3 x m5.xlarge)"},
+        ),
+        (None, None, {"cost_usd": None, "cost_usd_per_1000": None, "estimate": None}),  # a run of an earlier version
+    ],
+)
+def test_the_results_page_knows_duration_cost_and_estimate(
+    session: Any, monkeypatch: pytest.MonkeyPatch, figures: Any, estimate: Any, known: dict[str, Any]
+) -> None:
+    if figures:
+        push(session, "figures", figures)
+        push(session, "estimate", estimate, "find_new_images")
 
     class Given:
         def __enter__(self) -> Any:
@@ -88,5 +103,5 @@ def test_the_results_page_knows_duration_and_cost(session: Any, monkeypatch: pyt
 
     monkeypatch.setattr("airflow.utils.session.create_session", Given)
     assert results_plugin.records() == {
-        "manual__2026-01-01T00-00-00-00-00": {"seconds": 90.0, "cost_usd": 0.41},
+        "manual__2026-01-01T00-00-00-00-00": {"seconds": 90.0, **known},
     }
