@@ -36,8 +36,8 @@ class _NoPandas(MetaPathFinder):
 def leave_pandas_out() -> None:
     """Keep Arrow from importing pandas, which it looks for once in a process: at its first `pa.array`.
 
-    That takes 0.4 s and 36 MB of every Python worker, for objects that no task of ours has. Whoever imports pandas
-    afterwards gets it; Arrow alone goes on without it. Does nothing where pandas is imported already.
+    That takes 0.4 s and 36 MB of the driver and of every Python worker, for objects that we have none of. Whoever imports
+    pandas afterwards gets it; Arrow alone goes on without it. Does nothing where pandas is imported already.
     """
     if "pandas" in sys.modules:
         return

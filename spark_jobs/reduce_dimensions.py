@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from spark_jobs.models import model_id_of
+from spark_jobs.python_worker import leave_pandas_out
 from spark_jobs.reduction import pca_model
 from spark_jobs.reduction.distributed import scan
 from spark_jobs.reduction.inputs import Inputs
@@ -35,6 +36,7 @@ log = logging.getLogger("reduce_dimensions")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
     options, timings = parse(argv, __doc__), Timings(log)
+    leave_pandas_out()
     with ThreadPoolExecutor() as pool:
         with timings("start"):
             pool.submit(import_renderers)

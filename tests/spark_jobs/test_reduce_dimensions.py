@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from spark_jobs import files, reduce_dimensions
 from spark_jobs.errors import JobError
 from spark_jobs.reduction import distributed
 from spark_jobs.schemas import FEATURES, INVENTORY, PCA, REJECTS
+from tests.conftest import PROJECT
 
 NETWORK = "mobilenetv2-0123456789abcdef-224-v1"
 LABELS = ("Açaí 100%", "Apple 'Pink Lady'", "Plum=3")
@@ -330,3 +333,24 @@ def test_the_published_figures_come_out_of_the_job(bucket: Bucket, reference_fea
     assert (report["features"], report["components"], report["constant_features"]) == (316, 40, 44)
     assert [round(share, 5) for share in report["variance_curve"][38:40]] == [0.79964, 0.80285]
     assert report["explained_variance"] == pytest.approx(0.80285, abs=5e-6)
+
+
+def printed(code: str, *arguments: str) -> str:
+    """Run code in a process of its own, as modules are imported once in a process."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_driver_does_without_pandas(bucket: Bucket) -> None:
+    bucket.inventory(*range(20))
+    bucket.features("1", synthetic(20))
+    code = (
+        "import sys\n"
+        "from spark_jobs import reduce_dimensions\n"
+        "reduce_dimensions.main(sys.argv[1:])\n"
+        "print('pandas' in sys.modules)"
+    )
+    arguments = ("--inventory", f"{bucket.root}/inventory", "--features", f"{bucket.root}/features")
+    assert printed(code, *arguments, "--output", f"{bucket.root}/results") == "False\n"
