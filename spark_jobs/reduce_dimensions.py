@@ -17,9 +17,8 @@ from functools import partial
 from spark_jobs.models import model_id_of
 from spark_jobs.python_worker import leave_pandas_out
 from spark_jobs.reduction import pca_model
-from spark_jobs.reduction.distributed import scan
+from spark_jobs.reduction.distributed import Scan, scan
 from spark_jobs.reduction.inputs import Inputs
-from spark_jobs.reduction.moments import Moments
 from spark_jobs.reduction.options import parse
 from spark_jobs.reduction.results import Results
 from spark_jobs.reduction.selection import select
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             model_id = options.model and model_id_of(options.model)
             finding = pool.submit(Inputs.find, options.features, options.inventory, options.rejects, pool)
             context = spark_context("reduce_dimensions")
-            warm_up(context, partial(Moments.empty, 1))  # unpickling it imports numpy and Arrow
+            warm_up(context, partial(Scan.empty, 1))  # unpickling it imports all that tasks need
             inputs = finding.result()
         with timings("select"):
             chosen = select(context, inputs, model_id)
