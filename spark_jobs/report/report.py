@@ -1,6 +1,7 @@
 """The report of a reduction: report.json for programs, report.html for people, charts as PNG files."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,7 +10,6 @@ import pyarrow as pa
 
 from spark_jobs import uris
 from spark_jobs.reduction.moments import Floats, Moments
-from spark_jobs.reduction.pca import Pca
 from spark_jobs.reduction.pca_model import PcaModel
 from spark_jobs.reduction.selection import InventorySummary
 from spark_jobs.report import content
@@ -18,20 +18,50 @@ from spark_jobs.stored import Stored
 
 
 @dataclass(frozen=True)
+class Charts:
+    """The charts.
+
+    Attributes:
+        svgs: those of the page, by name.
+        pngs: those that are files, by name.
+        colors: of the labels in the sample.
+    """
+
+    svgs: dict[str, str]
+    pngs: dict[str, bytes]
+    colors: dict[str, str]
+
+    @classmethod
+    def draw(cls, model: PcaModel, requested: float | None, some: Sample) -> Self:
+        """Draw the variance that a PCA keeps, with the share that was `requested`, if one was, and a sample's components."""
+        from spark_jobs.report import charts
+
+        points = first_two(model.pca.project(some.features))
+        shares = [*model.pca.explained_variance_ratio[:2], 0.0][:2]
+        names = sorted(set(some.labels))
+        curve = charts.variance_curve(model.cumulative_variance, model.pca.n_components, requested)
+        # The page names the labels itself, below the plot.
+        unnamed = named = charts.scatter(points, some.labels, shares, legend=False)
+        if len(names) <= charts.MAX_LEGEND:
+            named = charts.scatter(points, some.labels, shares, legend=True)
+        pngs = {"variance": charts.png(curve), "components": charts.png(named)}
+        if len(names) > 2:
+            pngs["each_label"] = charts.png(charts.small_multiples(points, some.labels))
+        svgs = {"variance": charts.svg(curve), "components": charts.svg(unnamed)}
+        return cls(svgs, pngs, dict(zip(names, charts.colors(len(names)), strict=True)))
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything but timings and sizes, which are known when everything else is written.
 
     Attributes:
         content: of report.json.
-        svgs: the charts of the page, by name.
-        pngs: the charts as files, by name.
-        colors: of the labels in the sample.
+        charts: of the page and beside it.
     """
 
     content: dict[str, Any]
-    svgs: dict[str, str]
-    pngs: dict[str, bytes]
-    colors: dict[str, str]
+    charts: Charts
 
     @classmethod
     def build(
@@ -43,28 +73,12 @@ class Report:
         target: Mapping[str, float],
         sample: pa.Table,
     ) -> Self:
-        """Compute and draw; arguments as for `content.build`, with the sample as a table."""
+        """Compute and draw at the same time; arguments as for `content.build`, with the sample as a table."""
         some = Sample.from_table(sample)
-        return cls.draw(content.build(run, summary, moments, model, target, some), some, model.pca)
-
-    @classmethod
-    def draw(cls, found: dict[str, Any], some: Sample, pca: Pca) -> Self:
-        """Return the report with the charts of what `content.build` found."""
-        from spark_jobs.report import charts
-
-        points = first_two(pca.project(some.features))
-        shares = [*pca.explained_variance_ratio[:2], 0.0][:2]
-        names = sorted(set(some.labels))
-        curve = charts.variance_curve(found["variance_curve"], pca.n_components, found["asked"].get("variance"))
-        # The page names the labels itself, below the plot.
-        unnamed = named = charts.scatter(points, some.labels, shares, legend=False)
-        if len(names) <= charts.MAX_LEGEND:
-            named = charts.scatter(points, some.labels, shares, legend=True)
-        pngs = {"variance": charts.png(curve), "components": charts.png(named)}
-        if len(names) > 2:
-            pngs["each_label"] = charts.png(charts.small_multiples(points, some.labels))
-        svgs = {"variance": charts.svg(curve), "components": charts.svg(unnamed)}
-        return cls(found, svgs, pngs, dict(zip(names, charts.colors(len(names)), strict=True)))
+        with ThreadPoolExecutor(1) as pool:  # numpy's work, mostly, which leaves the interpreter to the drawing
+            computing = pool.submit(content.build, run, summary, moments, model, target, some)
+            drawn = Charts.draw(model, target.get("variance"), some)
+            return cls(computing.result(), drawn)
 
     def save(
         self,
@@ -87,7 +101,7 @@ class Report:
         found["written"] = {
             folder: {name: stored._asdict() for name, stored in files.items()} for folder, files in written.items()
         }
-        for name, image in self.pngs.items():
+        for name, image in self.charts.pngs.items():
             uris.write_bytes(uris.join(output, f"{name}.png"), image)
         uris.write_json(uris.join(output, "report.json"), found)
         page = uris.join(output, "report.html")
@@ -98,7 +112,7 @@ class Report:
         """Return the page of the full report.json, `found`."""
         from spark_jobs.report.page import render
 
-        return render(found, self.svgs, self.colors, self.pngs.get("each_label"))
+        return render(found, self.charts.svgs, self.charts.colors, self.charts.pngs.get("each_label"))
 
 
 def first_two(vectors: Floats) -> Floats:

@@ -19,7 +19,7 @@ from spark_jobs.reduction.selection import InventorySummary
 from spark_jobs.report import content
 from spark_jobs.report.background import Background
 from spark_jobs.report.content import Sample
-from spark_jobs.report.report import Report, first_two
+from spark_jobs.report.report import Charts, Report, first_two
 from tests.conftest import PROJECT
 
 EACH = 12
@@ -60,7 +60,8 @@ class Reduction:
         return content.build("manual__1", self.images, self.moments, self.fitted, self.asked, self.sample)
 
     def report(self, **changes: object) -> Report:
-        return Report.draw(self.content() | changes, self.sample, self.fitted.pca)
+        drawn = Charts.draw(self.fitted, self.asked.get("variance"), self.sample)
+        return Report(self.content() | changes, drawn)
 
     def page(self, **changes: object) -> str:
         report = self.report(**changes)
