@@ -110,7 +110,8 @@ def scatter(points: Floats, labels: Sequence[str], shares: Sequence[float], *, l
     names = sorted(set(labels))
     chosen = np.asarray(labels)
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(9.2, 6.6)
+        legend = legend and len(names) <= MAX_LEGEND
+        figure, axes = _figure(9.2, 6.6, legend=legend)
         size = math.sqrt(np.clip(9000 / max(len(points), 1), 5, 28))
         look: Any = {"marker": "o", "linestyle": "none", "markersize": size, "markeredgewidth": 0, "alpha": 0.65}
         for number, (name, color) in enumerate(zip(names, colors(len(names)), strict=True)):
@@ -122,7 +123,7 @@ def scatter(points: Floats, labels: Sequence[str], shares: Sequence[float], *, l
         axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.margins(0.06)
-        if legend and len(names) <= MAX_LEGEND:
+        if legend:
             figure.legend(loc="outside right upper", frameon=False, markerscale=1.4)
         return figure
 
@@ -200,10 +201,16 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+def _figure(width: float, height: float, *, legend: bool = False) -> tuple[Figure, Axes]:
+    """Return a figure of this size in inches with one pair of axes, which leave room for a legend outside if there is one."""
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained" if legend else None)
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    if legend:  # as wide as its longest name: matplotlib draws everything twice to find out
+        return figure, figure.add_subplot()
+    left, bottom, edge = 0.74, 0.47, 0.04
+    return figure, figure.add_axes(
+        (left / width, bottom / height, 1 - (left + edge) / width, 1 - (bottom + edge) / height)
+    )
 
 
 def _short(name: str, length: int) -> str:
