@@ -10,9 +10,14 @@ earlier run (--pca-model). Writes below --output:
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+
+# Read when numpy is imported. Its threads spin while they wait for one another: where anything else is at work, as Spark and
+# matplotlib are here, two take three times the processor time of one to find the components, and three times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from spark_jobs.models import model_id_of
 from spark_jobs.python_worker import leave_pandas_out

@@ -354,3 +354,11 @@ def test_the_driver_does_without_pandas(bucket: Bucket) -> None:
     )
     arguments = ("--inventory", f"{bucket.root}/inventory", "--features", f"{bucket.root}/features")
     assert printed(code, *arguments, "--output", f"{bucket.root}/results") == "False\n"
+
+
+def test_numpy_has_one_thread_in_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os, spark_jobs.reduce_dimensions\nprint(len(os.listdir('/proc/self/task')))"
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")  # set here by the module itself
+    threads = int(printed(code))
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    assert int(printed(code)) == threads + 1
