@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from local_emr import LocalEmr
 
@@ -104,6 +106,8 @@ def test_queues_and_the_rest(session: Any, log: Path) -> None:
     url = sqs.create_queue(QueueName="q")["QueueUrl"]
     sqs.receive_message(QueueUrl=url)
     sqs.receive_message(QueueUrl=url)  # once is enough
+    with suppress(ClientError):
+        sqs.delete_message_batch(QueueUrl=url, Entries=[])  # none: refused, and recorded
     session("sts").get_caller_identity()
     session("iam").get_role(RoleName="EMR_DefaultRole")
     session("iam").get_instance_profile(InstanceProfileName="EMR_EC2_DefaultRole")
@@ -113,6 +117,7 @@ def test_queues_and_the_rest(session: Any, log: Path) -> None:
     assert calls(log) == [
         ("sqs:CreateQueue", "*", {}),
         ("sqs:ReceiveMessage", "arn:aws:sqs:eu-west-3:123456789012:q", {}),
+        ("sqs:DeleteMessage", "arn:aws:sqs:eu-west-3:123456789012:q", {}),
         ("sts:GetCallerIdentity", "*", {}),
         ("iam:GetRole", "arn:aws:iam::123456789012:role/EMR_DefaultRole", {}),
         ("iam:GetInstanceProfile", "arn:aws:iam::123456789012:instance-profile/EMR_EC2_DefaultRole", {}),

@@ -1,17 +1,19 @@
 """What the plugins ask of AWS outside a task's run, against the policies of the stack that serves it."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
+from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome
 from fastapi.testclient import TestClient
 
 import results_plugin
 from local_emr import LocalEmr
-from policies import Call, allows
+from policies import Call, allows, grants, used_grants
 from results_page import pages
+from s3_event_trigger import QueueProducer, S3EventTrigger
 from tests.infra.stack import Stack, deploy, document, recorded_calls
 
 PHOTO = b"\xff\xd8\xff a photo"
@@ -39,12 +41,10 @@ class Account:
             self._patch.setenv(name, value)
         return stack
 
-    def refused(self, *policies: dict[str, Any], service: str) -> list[str]:
-        """Return what Airflow has asked of a service that the policies do not allow."""
+    def calls(self, service: str) -> list[Call]:
+        """Return what Airflow has asked of a service."""
         calls = recorded_calls(self._calls.read_text(encoding="utf-8"), "airflow")
-        asked = [call for call in calls if call.action.startswith(f"{service}:")]
-        assert asked
-        return [str(call) for call in asked if not allows(policies, call)]
+        return [call for call in calls if call.action.startswith(f"{service}:")]
 
 
 @pytest.fixture
@@ -74,6 +74,33 @@ def test_the_results_page_shows_pictures(account: Account, images_bucket: str) -
         assert browser.get("/").status_code == 200
         assert browser.get("/runs/r/rejects").status_code == 200
 
-    assert account.refused(*policies, service="s3") == []
+    calls = account.calls("s3")
+    assert calls
+    assert [str(call) for call in calls if not allows(policies, call)] == []
     own = Call("s3:GetObject", "arn:aws:s3:::orchard/images/Kiwi/1.jpg")
     assert allows(policies, own) is not bool(images_bucket), "no more than where the images are"
+
+
+def test_the_watcher_reads_and_empties_the_queue_and_may_do_no_more(account: Account) -> None:
+    stack = account.deploy()
+    queue_url = stack.dot_env["FRUITS_QUEUE_URL"]
+    sqs = account.client("sqs")
+    sqs.send_message(QueueUrl=queue_url, MessageBody='{"Event": "s3:TestEvent"}')
+
+    async def scenario() -> None:
+        trigger = S3EventTrigger(queue_url=queue_url, bucket="orchard", prefix="images/", settle_seconds=0)
+        producer = QueueProducer(trigger)
+        stream = producer.open_stream()
+        _, receipts = await anext(stream)
+        await producer.advance([AdvanceItem(receipts, AdvanceOutcome(acked=1, failed=0))])
+        await stream.aclose()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    left = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
+    assert [left[name] for name in names] == ["0", "0"]
+    calls = account.calls("sqs")
+    assert [str(call) for call in calls if not allows([stack.airflow], call)] == []
+    allowed = {grant for grant in grants(stack.airflow) if grant.action.startswith("sqs:")}
+    assert used_grants(stack.airflow, calls) == allowed

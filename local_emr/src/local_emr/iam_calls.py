@@ -132,4 +132,5 @@ def other_calls(service: str, environ: dict[str, Any], body: bytes, region: str)
     if service == "sqs" and target:
         url = json.loads(body or b"{}").get("QueueUrl", "")
         resource = f"arn:aws:sqs:{region}:{ACCOUNT_ID}:{url.rpartition('/')[2]}" if url else "*"
+        operation = operation.removesuffix("Batch")  # IAM has no actions for batches: that of one message is asked for
     yield Call(f"{service}:{operation}", resource)
