@@ -195,6 +195,29 @@ def test_images_of_another_bucket_are_read_and_never_written(client: Any) -> Non
     assert "NodeRole" in attached
 
 
+@pytest.mark.parametrize("prefix", ["", "photos/"])
+def test_with_images_elsewhere_the_nodes_read_only_what_is_theirs_of_the_own_bucket(client: Any, prefix: str) -> None:
+    iam = client("iam")
+    name = f"apart{len(prefix)}"
+    stack = deploy(
+        client("cloudformation"), iam, name=name, BucketName=name, ImagesBucket="elsewhere", ImagesPrefix=prefix
+    )
+
+    def may(bucket: str, key: str) -> bool:
+        return allows([stack.nodes], Call("s3:GetObject", f"arn:aws:s3:::{bucket}/{key}"))
+
+    assert not any(may(name, key) for key in ("photos/Apple/1.jpg", "images/Apple/1.jpg", "payroll.csv"))
+    theirs = (
+        "weights/own.h5",
+        "wheels/x86_64/a.whl",
+        "artifacts/0/jobs.zip",
+        "certificates/tls.zip",
+        "runs/r/manifest",
+    )
+    assert all(may(name, key) for key in theirs)
+    assert may("elsewhere", f"{prefix}Apple/1.jpg")
+
+
 def takes(grant: Grant) -> list[str]:
     """Return the forms of the resources that the action takes, from AWS's service authorization reference."""
     service, _, action = grant.action.partition(":")
