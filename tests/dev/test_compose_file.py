@@ -1,6 +1,8 @@
 """What docker-compose.yaml promises, without an engine; `make test-compose` runs it."""
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,3 +97,27 @@ def test_every_setting_of_the_installation_reaches_airflow() -> None:
 
     for name in AIRFLOW:
         assert settings <= SERVICES[name]["environment"].keys(), name
+
+
+def test_the_region_of_the_stack_reaches_airflow_and_every_client_of_aws() -> None:
+    """As the output DotEnv of infra/template.yaml names it; a default within a default is too new for Compose 1.29."""
+    asked = {name: service["environment"] for name, service in SERVICES.items() if "environment" in service}
+    del asked["postgres"]
+
+    assert {asked[name]["FRUITS_REGION"] for name in AIRFLOW} == {"${FRUITS_REGION:-eu-west-3}"}
+    assert {variables["AWS_DEFAULT_REGION"] for variables in asked.values()} == {"${FRUITS_REGION:-eu-west-3}"}
+
+
+@pytest.mark.parametrize(
+    ("bucket", "of_the_shell", "region"),
+    [("", "us-east-1", "eu-west-3"), ("own", "us-east-1", "us-east-1"), ("own", None, "eu-west-3")],
+)
+def test_make_compose_env_writes_the_region(bucket: str, of_the_shell: str | None, region: str, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    variables = {"PATH": os.environ["PATH"], "ENV_FILE": str(file)}
+    if of_the_shell:
+        variables["AWS_DEFAULT_REGION"] = of_the_shell
+    subprocess.run([PROJECT / "docker/settings", bucket], env=variables, check=True, capture_output=True)
+
+    written = file.read_text(encoding="utf-8")
+    assert re.findall(r"^\w+_REGION=.*$", written, re.MULTILINE) == [f"FRUITS_REGION={region}"]

@@ -173,12 +173,17 @@ def test_each_version_of_compose_reads_the_file(command: list[str], tmp_path: Pa
     of_shell = services(make_settings(tmp_path / "plain"), ENDPOINT_PORT="5557")
     assert of_shell["scheduler"]["environment"]["FRUITS_CLUSTER_LINK"] == link.format(5557)
 
-    aws = services(make_settings(tmp_path / "aws", "my-bucket"), AWS_ACCESS_KEY_ID="of-the-shell")
+    of_account = make_settings(tmp_path / "aws", "my-bucket")
+    with of_account.open("a", encoding="utf-8") as settings:
+        settings.write("FRUITS_REGION=eu-west-1\n")  # of the stack; the later line counts
+    aws = services(of_account, AWS_ACCESS_KEY_ID="of-the-shell")
     started = {name for name, service in aws.items() if not service.get("profiles")}  # 1.29 lists the others, too
     assert not {"local-emr", "bucket"} & started
     assert aws["app"]["command"] == ["s3://my-bucket"]
     environment = aws["scheduler"]["environment"]
     assert environment["AWS_ACCESS_KEY_ID"] == "of-the-shell"
+    assert {environment["FRUITS_REGION"], environment["AWS_DEFAULT_REGION"]} == {"eu-west-1"}
+    assert aws["app"]["environment"]["AWS_DEFAULT_REGION"] == "eu-west-1"
     assert [environment[name] for name in ("AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "FRUITS_CLUSTER_LINK")] == [None] * 3
 
 
