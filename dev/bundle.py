@@ -49,9 +49,11 @@ def write_plugins(archive: Path) -> None:
 
 
 def fruits(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each setting of the DAG that has a value."""
+    """Yield name and value of each setting of the DAG that has a value; quotes around it are the file's, as for a shell."""
     for line in lines:
         name, _, value = line.strip().partition("=")
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
         if name.startswith("FRUITS_") and name != "FRUITS_PROJECT" and value:
             yield name, value
 

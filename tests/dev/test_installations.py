@@ -49,7 +49,16 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle where MWAA puts it: dags/, and plugins/ with the contents of the archive."""
     folder = tmp_path_factory.mktemp("mwaa") / "bundle"
     bundle.bundle(
-        folder, ["FRUITS_BUCKET=orchard", 'FRUITS_PRICES={"eu-west-3": {}}', "FRUITS_QUEUE_URL=", "JWT_SECRET=x"]
+        folder,
+        [
+            "FRUITS_BUCKET=orchard",
+            'FRUITS_PRICES={"eu-west-3": {}}',
+            "FRUITS_QUEUE_URL=",
+            "JWT_SECRET=x",
+            "FRUITS_SCHEDULE='0 5 * * *'",
+            'FRUITS_IMAGES_PREFIX="my fruit/"',
+            "FRUITS_EXCLUDE=''",
+        ],
     )
     with zipfile.ZipFile(folder / "plugins.zip") as archive:
         archive.extractall(folder / "plugins")
@@ -98,6 +107,8 @@ def test_the_bundle_is_what_mwaa_expects(laid_out: Path) -> None:
     assert {line for line in started.stdout.splitlines() if line.startswith("FRUITS_")} == {
         "FRUITS_BUCKET=orchard",
         'FRUITS_PRICES={"eu-west-3": {}}',
+        "FRUITS_SCHEDULE=0 5 * * *",
+        "FRUITS_IMAGES_PREFIX=my fruit/",
         "FRUITS_PROJECT=/usr/local/airflow/dags",
     }
     assert "JWT_SECRET" not in (laid_out / "startup.sh").read_text(), "secrets of compose are none of MWAA's business"

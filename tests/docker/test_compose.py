@@ -176,6 +176,7 @@ def test_each_version_of_compose_reads_the_file(command: list[str], tmp_path: Pa
     of_account = make_settings(tmp_path / "aws", "my-bucket")
     with of_account.open("a", encoding="utf-8") as settings:
         settings.write("FRUITS_REGION=eu-west-1\n")  # of the stack; the later line counts
+        settings.write("FRUITS_IMAGES_PREFIX='my fruit/'\nFRUITS_SCHEDULE='0 5 * * *'\nFRUITS_PRICES='{\"r\": {}}'\n")
     aws = services(of_account, AWS_ACCESS_KEY_ID="of-the-shell")
     started = {name for name, service in aws.items() if not service.get("profiles")}  # 1.29 lists the others, too
     assert not {"local-emr", "bucket"} & started
@@ -184,6 +185,8 @@ def test_each_version_of_compose_reads_the_file(command: list[str], tmp_path: Pa
     assert environment["AWS_ACCESS_KEY_ID"] == "of-the-shell"
     assert {environment["FRUITS_REGION"], environment["AWS_DEFAULT_REGION"]} == {"eu-west-1"}
     assert aws["app"]["environment"]["AWS_DEFAULT_REGION"] == "eu-west-1"
+    quoted = [environment[f"FRUITS_{name}"] for name in ("IMAGES_PREFIX", "SCHEDULE", "PRICES")]
+    assert quoted == ["my fruit/", "0 5 * * *", '{"r": {}}']
     assert [environment[name] for name in ("AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "FRUITS_CLUSTER_LINK")] == [None] * 3
 
 

@@ -5,6 +5,7 @@ passes over bucket and queue policies, encryption, versioning, life cycles and t
 """
 
 import json
+import shlex
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,8 @@ class Stack:
 
     @property
     def dot_env(self) -> dict[str, str]:
-        return dict(line.split("=", 1) for line in self.outputs["DotEnv"].splitlines())
+        """The settings as a shell reads them."""
+        return dict(line.split("=", 1) for line in shlex.split(self.outputs["DotEnv"]))
 
 
 def deploy(cloudformation: Any, iam: Any, *, name: str = "fruit-features", **parameters: str) -> Stack:

@@ -1,6 +1,9 @@
 """The template of the AWS account: what moto passes over is read, what it creates is asked."""
 
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -8,6 +11,7 @@ import pytest
 import yaml
 from policy_sentry.querying.actions import get_action_data
 
+import bundle
 from local_emr import LocalEmr
 from policies import Call, Grant, allows, grants
 from tests.conftest import PROJECT
@@ -139,6 +143,27 @@ def test_the_subnet_and_the_bucket_may_be_named(client: Any) -> None:
     )
     assert allows([named.nodes], Call("s3:PutObject", "arn:aws:s3:::orchard/out/features/run=r/part-0.parquet"))
     assert not allows([named.nodes], Call("s3:PutObject", "arn:aws:s3:::orchard/features/run=r/part-0.parquet"))
+
+
+def test_a_prefix_with_a_space_is_read_by_a_shell_and_by_the_bundle(client: Any, tmp_path: Path) -> None:
+    stack = deploy(client("cloudformation"), client("iam"), name="space", BucketName="space", ImagesPrefix="my fruit/")
+    text = stack.outputs["DotEnv"]
+    (tmp_path / ".env").write_text(text, encoding="utf-8")
+
+    script = "set -a; . ./.env; env"
+    sourced = subprocess.run(["sh", "-ec", script], cwd=tmp_path, env={}, check=True, capture_output=True, text=True)
+    found = dict(line.split("=", 1) for line in sourced.stdout.splitlines() if line.startswith("FRUITS_"))
+    assert found["FRUITS_IMAGES_PREFIX"] == "my fruit/"
+    assert found == stack.dot_env
+    assert found == dict(bundle.fruits(text.splitlines()))
+
+
+def test_a_prefix_holds_nothing_that_ends_its_quotes() -> None:
+    pattern = yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader)["Parameters"]["ImagesPrefix"]["AllowedPattern"]
+
+    assert all(re.search(pattern, prefix) for prefix in ("", "images/", "my fruit/", "a/b c/", "é=+%&$/"))
+    refused = ("images", "/", "/images/", "it's/", 'a"b/', "a\\b/", "a\nFRUITS_BUCKET=other/", "a\r/")
+    assert not any(re.search(pattern, prefix) for prefix in refused)
 
 
 def test_retention_is_a_right_of_its_own_that_is_asked_for(client: Any, stack: Stack) -> None:
