@@ -1,7 +1,9 @@
 """The template of the AWS account: what moto passes over is read, what it creates is asked."""
 
 import re
+import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from moto.emr.models import emr_backends
 from policy_sentry.querying.actions import get_action_data
 
 import bundle
@@ -192,6 +195,53 @@ def test_retention_is_a_right_of_its_own_that_is_asked_for(client: Any, stack: S
     assert not any(may("s3:DeleteObject", key) for key in kept)
     assert {grant.action for grant in grants(found)} == {"s3:DeleteObject"}
     assert not any(grant.action == "s3:DeleteObject" for grant in grants(asked.airflow))
+
+
+def commands_for_certificates() -> tuple[str, str]:
+    """What docs/aws.md has people type: to make the ZIP, and to use it."""
+    text = (PROJECT / "docs/aws.md").read_text(encoding="utf-8")
+    block = re.search(r"^### Encryption between nodes$.*?^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert block
+    make, _, use = block[1].partition("aws s3 cp ")
+    return make, use
+
+
+@pytest.mark.skipif(
+    not (shutil.which("openssl") and shutil.which("zip")), reason="no openssl or no zip on this machine"
+)
+def test_the_zip_of_certificates_has_the_names_that_emr_expects(tmp_path: Path) -> None:
+    make, use = commands_for_certificates()
+
+    subprocess.run(["bash", "-euc", make], cwd=tmp_path, check=True, capture_output=True)
+
+    with zipfile.ZipFile(tmp_path / use.split()[0]) as archive:
+        assert set(archive.namelist()) == {"privateKey.pem", "certificateChain.pem", "trustedCertificates.pem"}
+        assert b"PRIVATE KEY" in archive.read("privateKey.pem")
+        assert archive.read("trustedCertificates.pem") == archive.read("certificateChain.pem")
+
+
+def test_certificates_turn_on_encryption_between_nodes(client: Any, stack: Stack) -> None:
+    _, use = commands_for_certificates()
+    override = re.search(r"TlsCertificatesKey=(\S+)", use)
+    assert override
+    key = override[1]
+    assert f'"s3://$FRUITS_BUCKET/{key}"' in use
+
+    encrypted = deploy(
+        client("cloudformation"), client("iam"), name="tls", BucketName="encrypted", TlsCertificatesKey=key
+    )
+
+    def configuration(of: Stack) -> dict[str, Any]:
+        stored = emr_backends[ACCOUNT]["eu-west-3"].security_configurations  # of moto; the endpoint's EMR is another
+        found = stored[of.dot_env["FRUITS_SECURITY_CONFIGURATION"]].security_configuration
+        return found["EncryptionConfiguration"]
+
+    assert configuration(stack)["EnableInTransitEncryption"] is False
+    found = configuration(encrypted)
+    assert found["EnableInTransitEncryption"] is True
+    certificates = {"CertificateProviderType": "PEM", "S3Object": f"s3://encrypted/{key}"}
+    assert found["InTransitEncryptionConfiguration"] == {"TLSCertificateConfiguration": certificates}
+    assert allows([encrypted.nodes], Call("s3:GetObject", f"arn:aws:s3:::encrypted/{key}"))
 
 
 def test_images_of_another_bucket_are_read_and_never_written(client: Any) -> None:
