@@ -88,10 +88,10 @@ lint: $(VENV)/.lint ## The checks that need neither environment, in seconds: ruf
 check: setup $(VENV)/.app $(VENV)/.lint $(VENV)/.docs ## What make lint checks, types (mypy), the template, the docs, vulnerabilities
 	@dev/check
 
-infra-check: setup ## The AWS account of infra/: the template, its policies, and a deployment to the local endpoint
+infra-check: setup ## The AWS account of infra/: the template, its policies, a deployment to the local endpoint, and two runs on it whose calls they allow (4 minutes)
 	@$(VENV)/airflow/bin/cfn-lint infra/template.yaml && echo "cfn-lint: infra/template.yaml is sound"
 	@$(AIRFLOW_PYTHON) -m pytest -q tests/infra tests/dev/test_policies.py
-	@echo "the DAG on the stack's outputs, and its calls against the policies: make test SIDE=airflow ARGS='-k template'"
+	@$(AIRFLOW_PYTHON) -m pytest -q tests/dags/test_end_to_end.py -k "first_run or fleets or template"
 
 docs: $(VENV)/.airflow $(VENV)/.docs ## The site of docs/, into site/, and docs/configuration.md from the settings
 	@PYTHONPATH=dags $(AIRFLOW_PYTHON) dev/configuration_page.py

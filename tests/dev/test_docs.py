@@ -36,6 +36,14 @@ def test_missing_files_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
+def test_make_infra_check_runs_the_dag_on_the_stack_and_its_calls_against_the_policies() -> None:
+    dry = ["make", "--no-print-directory", "--dry-run", "infra-check"]
+    recipe = subprocess.run(dry, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+
+    assert re.search(r'-m pytest .*tests/dags/test_end_to_end\.py -k "first_run or fleets or template"', recipe)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
 def test_make_help_lists_every_target_that_the_documentation_names() -> None:
     done = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=PROJECT, capture_output=True, text=True, check=True
