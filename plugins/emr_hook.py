@@ -114,6 +114,12 @@ class IdempotentEmrHook(EmrHook):
                 if cluster["Name"] == name or cluster["Name"].startswith(name + IN_PLACE_OF):
                     yield cluster
 
+    def end_clusters(self, name: str, why: str) -> None:
+        """Terminate the active clusters called `name`, and those that have taken the place of one; log each, with the reason."""
+        for cluster in self.find_clusters(name, ACTIVE_CLUSTER):
+            self.log.warning("Terminating cluster %s: %s", cluster["Id"], why)
+            self.conn.terminate_job_flows(JobFlowIds=[cluster["Id"]])
+
     def describe(self, cluster_id: str) -> dict[str, Any]:
         """Return the cluster, as DescribeCluster does."""
         return self.conn.describe_cluster(ClusterId=cluster_id)["Cluster"]

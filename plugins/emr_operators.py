@@ -68,9 +68,7 @@ class EmrCreateClusterOperator(EmrCreateJobFlowOperator):
     def on_kill(self) -> None:
         """Terminate what a killed task has created, or is about to create."""
         self._killed = True
-        if cluster_id := hook_of(self).find_cluster(self._name):
-            self.log.warning("Terminating cluster %s: its task was killed", cluster_id)
-            self.hook.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+        hook_of(self).end_clusters(self._name, "its task was killed")
 
     @property
     def _name(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from emr_hook import ACTIVE_CLUSTER, IN_PLACE_OF, LOOKBACK, IdempotentEmrHook
+from emr_hook import IN_PLACE_OF, LOOKBACK, IdempotentEmrHook
 from fruit_features import costs, notifications
 from fruit_features.cluster import cluster_name
 from fruit_features.run import Run
@@ -77,9 +77,7 @@ def end_what_was_not_told(hook: IdempotentEmrHook, run: Run) -> None:
     """
     name = cluster_name(run)
     try:
-        for cluster in hook.find_clusters(name, ACTIVE_CLUSTER):
-            hook.log.warning("Terminating cluster %s: create_cluster has failed, but EMR has created it", cluster["Id"])
-            hook.conn.terminate_job_flows(JobFlowIds=[cluster["Id"]])
+        hook.end_clusters(name, "create_cluster has failed, but EMR has created it")
     except (BotoCoreError, ClientError) as error:
         hook.log.warning("Whether there is a cluster called %r is unknown: %s", name, error)
 
