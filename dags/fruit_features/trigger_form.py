@@ -62,19 +62,18 @@ def _shown(name: str, param: Param, section: str) -> Param:
         schema["examples"] = PROPOSED[name]
     description = param.description or ""
     if name in OF_NODES:
-        schema["examples"] = sorted(
-            TYPES, key=lambda each: prices.price(DEFAULT_REGION, each) is None
-        )  # with a price first
-        description = f"{description} {_unpriced()}".strip()
+        without = [each for each in TYPES if prices.price(DEFAULT_REGION, each) is None]
+        schema["examples"] = sorted(TYPES, key=without.__contains__)
+        description = f"{description} {_unpriced(without)}".strip()
     if name == "max_cost_usd":
         description = f"{description} {estimates()}"
     return Param(param.value, description=description, **schema)
 
 
-def _unpriced() -> str:
-    """Return which of the proposed families have no price in the default region, in a sentence; empty if all have one."""
-    without = {each.partition(".")[0]: None for each in TYPES if prices.price(DEFAULT_REGION, each) is None}
-    return f"No price known in {DEFAULT_REGION} for {', '.join(without)}: {prices.UNKNOWN}." if without else ""
+def _unpriced(without: list[str]) -> str:
+    """Return a sentence about the families of the types without a price in the default region; empty if there are none."""
+    families = dict.fromkeys(each.partition(".")[0] for each in without)
+    return f"No price known in {DEFAULT_REGION} for {', '.join(families)}: {prices.UNKNOWN}." if without else ""
 
 
 def estimates() -> str:

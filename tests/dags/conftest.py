@@ -5,9 +5,11 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from airflow.dag_processing.dagbag import DagBag
 
 from demo.images import write_images
 from fruit_features.run import Run
@@ -18,6 +20,11 @@ from tests.dags.pipeline import Pipeline
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
 RUN = "manual__2026-11-22T10-00-00-00-00"
+
+
+def task(name: str) -> Any:
+    """The function behind a task of the DAG."""
+    return DagBag(PROJECT / "dags").dags["fruit_features"].get_task(name).python_callable
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ class Pipeline:
         self.real = real
         self.s3.upload_file(str(weights), BUCKET, f"weights/{weights.name}")
         self.weights = f"s3://{BUCKET}/weights/{weights.name}"
-        for file in (models or Path("nowhere")).rglob("*.tflite"):
+        for file in models.rglob("*.tflite") if models else ():
             self.s3.upload_file(str(file), BUCKET, f"models/{file.parent.name}/{file.name}")
         self.photographs = sorted(photographs.glob("*/*"))
         for file in self.photographs:

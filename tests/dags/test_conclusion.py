@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -19,8 +18,7 @@ from fruit_features.costs import total
 from fruit_features.notifications import remember_failure
 from fruit_features.run import Run
 from local_emr import LocalEmr
-from tests.conftest import PROJECT
-from tests.dags.conftest import RUN, RUN_ID
+from tests.dags.conftest import RUN, RUN_ID, task
 from tests.dags.test_requests import ARTIFACTS
 
 PUBLISHED = {"find_new_images": "success", "publish": "success", "terminate_cluster": "success"}
@@ -96,11 +94,6 @@ def test_a_cost_that_nobody_knows_does_not_fail_the_run(make_run: Callable[..., 
     push_figures(IdempotentEmrHook(region_name="eu-west-3"), make_run(), "j-UNKNOWN", ti)
 
     ti.xcom_push.assert_not_called()
-
-
-def task(name: str) -> Any:
-    """The function behind a task of the DAG."""
-    return DagBag(PROJECT / "dags").dags["fruit_features"].get_task(name).python_callable
 
 
 def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(

@@ -10,7 +10,6 @@ from unittest.mock import MagicMock
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
@@ -20,8 +19,7 @@ from fruit_features.layout import Location, RunLayout
 from fruit_features.run import Plan, Run
 from fruit_features.workspace import workspace
 from tests import foreign_files
-from tests.conftest import PROJECT
-from tests.dags.conftest import RUN_ID
+from tests.dags.conftest import RUN_ID, task
 
 WEIGHTS = model.HDF5_SIGNATURE + b"weights"
 MODEL_ID = f"mobilenetv2-{hashlib.sha256(WEIGHTS).hexdigest()[:16]}-224-v1"
@@ -519,9 +517,8 @@ def test_a_dry_run_says_what_a_run_would_do_and_cost_and_writes_nothing(
 def test_a_dry_run_tells_airflow_what_a_run_would_cost(hook: S3Hook, build: Build) -> None:
     put_images(hook, "A/1.jpg")
     ti = MagicMock(name="task instance")
-    find = DagBag(PROJECT / "dags").dags["fruit_features"].get_task("find_new_images").python_callable
 
-    assert find(build(dry_run=True).settings.model_dump(), RUN_ID, ti) is None
+    assert task("find_new_images")(build(dry_run=True).settings.model_dump(), RUN_ID, ti) is None
     pushed = {call.kwargs["key"]: call.kwargs["value"] for call in ti.xcom_push.call_args_list}
     assert pushed["estimate"] == {"usd": pytest.approx(0.204, abs=0.001), "words": f"$0.20 ({DEFAULT})"}
     assert pushed["note"].endswith(f"about $0.20 ({DEFAULT}); nothing is written")
