@@ -11,6 +11,9 @@ from local_emr.emr.reaper import session_members
 from local_emr.emr.step import Step
 from local_emr.emr.yarn.daemons import Yarn
 
+# A worker that has just been forked has no task yet, and Spark replaces it without a word when it dies.
+_WORKER_AT_WORK = 2.0  # s
+
 
 class StepFaults:
     """The fault rules as one running step meets them; each rule applies once at most.
@@ -64,13 +67,14 @@ class StepFaults:
         return None
 
     def _kill_python_worker(self, session: int) -> bool:
-        """Kill one Python worker of the step, if there is one: Spark's daemon forks them."""
+        """Kill one Python worker of the step, if one is at work: Spark's daemon forks them."""
         pids = [process.pid for process in self._yarn.containers()] if self._yarn else session_members(session)
         for pid in pids:
             with contextlib.suppress(psutil.Error):
                 worker = psutil.Process(pid)
                 parent = worker.parent()
-                if parent and all("pyspark.daemon" in process.cmdline() for process in (worker, parent)):
+                forked = parent and all("pyspark.daemon" in process.cmdline() for process in (worker, parent))
+                if forked and time.time() - worker.create_time() >= _WORKER_AT_WORK:
                     worker.kill()
                     return True
         return False
