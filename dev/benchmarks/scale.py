@@ -13,6 +13,7 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from typing import Any
 import boto3
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from benchmarks.machine import load, this_machine
+from benchmarks.bounds import Bounds, at_least, indication, shown
+from benchmarks.machine import load, others, this_machine
 from benchmarks.samples import PROJECT, originals
+from benchmarks.table import Measured, Table
 from benchmarks.watch import Watch
 from fruit_features import artifacts, inventory, steps
 from fruit_features.cluster import job_flow_request
@@ -31,6 +34,13 @@ from local_emr import LocalEmr, Spark, Timing  # type: ignore[attr-defined]  # t
 
 OUTPUT = PROJECT / "bench-output/scale.json"
 BUCKET = "scale"
+BOUNDS: Bounds = {
+    "rate_kept": at_least(
+        0.95, "rate of extract_features in the last third of its time / in the first, without the first window"
+    ),
+    "driver_growth": indication("≤", 1.2, "its driver's memory at the end / at the end of the second window"),
+    "rates_spread": shown("how far a window's rate is from the median: neighbors count"),
+}
 PARAMS = {"bucket": BUCKET, "weights": f"s3://{BUCKET}/weights.h5", "core_instance_count": 2}
 
 
@@ -97,7 +107,7 @@ class Scale:
         return {
             "images": self._images,
             "features": checked["features"],
-            "k": checked["k"],
+            "components": checked["components"],
             **watch.figures(self._window),
         }
 
@@ -125,6 +135,7 @@ class Scale:
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     print(f"{options.images:,} images on two nodes of YARN, on {this_machine()}; load {load():.1f}", flush=True)
+    began, before, neighbors, started = datetime.now(UTC), load(), others(), time.monotonic()
     timing = Timing(starting=0.3, bootstrapping=0.2, terminating=0.3)
     with (
         tempfile.TemporaryDirectory(prefix="fruits-scale-") as folder,
@@ -137,10 +148,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(figures, indent=2) + "\n")
     print(f"  images/s by {options.window:.0f} s: {' '.join(map(str, figures['rates']))}")
-    print(f"  rates_spread      {figures['rates_spread']:.3f}  (<= 0.05 from the second window on)")
-    print(f"  driver_mb         {figures['driver_mb']}  at the end of each window, JVM and Python")
-    print(f"all figures: {OUTPUT}")
-    return 0
+    print(f"  driver_mb at the end of each, JVM and Python: {' '.join(map(str, figures['driver_mb']))}")
+    row = Measured(
+        {key: figures[key] for key in BOUNDS},
+        began=began.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 1),
+        load=(before, load()),
+        others=(neighbors, others()),
+    )
+    table = Table("full", str(this_machine()), {"scale": row})
+    print(*table.lines(BOUNDS), f"all figures: {OUTPUT}", sep="\n")
+    return 1 if any(table.verdict(value, bound, row) == "MISSED" for _, value, bound, _ in table.found(BOUNDS)) else 0
 
 
 if __name__ == "__main__":
