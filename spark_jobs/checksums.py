@@ -1,4 +1,4 @@
-"""What a file of images and features holds, in two short texts that are computed while it is written.
+"""What a file of images and their features or vectors holds, in two short texts that are computed while it is written.
 
 `check_outputs` computes the same on Airflow's side (`dags/fruit_features/checksums.py`); a test compares the two.
 """
@@ -16,26 +16,32 @@ _MODULUS = 2**64
 
 @dataclass(frozen=True)
 class Checksums:
-    """Of the rows of one file of features.
+    """Of the rows of one file of features or vectors.
 
     Attributes:
         images: which images, in any order: see `images_checksum`.
         content: which numbers each of them has, and in which order the rows are: SHA-256 of two SHA-256 digests, one of
-            all paths and ETags, one of all features (float32, little-endian).
+            all paths and ETags, one of all numbers (float32, little-endian).
     """
 
     images: str
     content: str
 
     @classmethod
-    def of(cls, features: pa.Table) -> Self:
-        """Return those of rows of `schemas.FEATURES`; of 2,000 rows in 10 ms, most of which no other thread waits for."""
-        keys = list(zip(features["path"].to_pylist(), features["etag"].to_pylist(), strict=True))
-        lines, numbers = hashlib.sha256(_lines(keys)), hashlib.sha256()
-        for chunk in features["features"].chunks:
+    def of(cls, rows: pa.Table, numbers_in: str = "features") -> Self:
+        """Return those of some rows; of 2,000 images' features in 10 ms, most of which no other thread waits for.
+
+        Args:
+            rows: with `path`; an `etag` is none where that column is missing.
+            numbers_in: the column with lists of numbers.
+        """
+        etags = rows["etag"].to_pylist() if "etag" in rows.column_names else [None] * len(rows)
+        images = list(zip(rows["path"].to_pylist(), etags, strict=True))
+        lines, numbers = hashlib.sha256(_lines(images)), hashlib.sha256()
+        for chunk in rows[numbers_in].chunks:
             numbers.update(pc.list_flatten(chunk).to_numpy(zero_copy_only=False))
         content = hashlib.sha256(lines.digest() + numbers.digest())
-        return cls(images_checksum(keys), content.hexdigest())
+        return cls(images_checksum(images), content.hexdigest())
 
 
 def images_checksum(images: Iterable[tuple[str, str | None]]) -> str:

@@ -66,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         with timings("report"):
             report = Report.build(options.run, chosen.summary, moments, model, options.target, found.sample)
         saving.result()
-        writing.result()
+        vectors = writing.result()
     compared = reading.result().compared(report.content, moments)
-    written = results.written()
+    written = results.written(vectors)
     page = report.save(options.output, timings.seconds, results.sizes(options.features, written), compared, written)
     log.info("%d images in %d components: %s", moments.count, model.pca.n_components, page)
 

@@ -1,6 +1,6 @@
 """What the rows of files are, in short texts: those that the cluster computes while it writes a file, computed anew.
 
-The jobs have the same on their side (`spark_jobs/extraction/checksums.py`), which says what they are; a test compares the two.
+The jobs have the same on their side (`spark_jobs/checksums.py`), which says what they are; a test compares the two.
 """
 
 import hashlib
@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _MODULUS = 2**64
+_NUMBERS = {"features", "features_pca"}  # a file has one of them, or none
 
-# Of a table with `path` and `etag`; 10 million rows take DuckDB 2 s. The sum of 64-bit numbers has 128 bits.
+# Of a table with `path` and `etag`, which may be empty; 10 million rows take DuckDB 2 s. The sum of 64-bit numbers has 128 bits.
 ROWS_AND_SUM = "SELECT count(*), sum(md5_number_lower(concat(path, chr(10), etag))) FROM {}"
 
 
@@ -34,13 +35,15 @@ class FileChecksums:
         self._numbers = hashlib.sha256()
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Add the next rows, with `path` and `etag`, and with `features` if the file has them."""
-        keys = pc.binary_join_element_wise(batch["path"], pc.fill_null(batch["etag"], ""), "\n").to_pylist()
+        """Add the next rows, with `path`, and with `etag` and `features` or `features_pca` if the file has them."""
+        columns = batch.schema.names
+        etags = pc.fill_null(batch["etag"], "") if "etag" in columns else ""
+        keys = pc.binary_join_element_wise(batch["path"], etags, "\n").to_pylist()
         self.rows += len(keys)
         self._sum += sum(_number(key) for key in keys)
         self._lines.update("".join(f"{key}\n" for key in keys).encode())
-        if "features" in batch.schema.names:
-            self._numbers.update(_bytes(batch["features"].flatten()))
+        for name in _NUMBERS & set(columns):
+            self._numbers.update(_bytes(batch[name].flatten()))
 
     @property
     def images(self) -> str:

@@ -11,7 +11,6 @@ from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -144,8 +143,3 @@ def run_folders(client: Any, root: Location) -> list[RunFolder]:
         )
         for folder, etags in sorted(found.items())
     ]
-
-
-def open_parts(files: pa_fs.FileSystem, paths: list[str], schema: pa.Schema) -> ds.Dataset:
-    """Return Parquet files as one dataset."""
-    return ds.dataset(paths, schema=schema, format="parquet", filesystem=files)

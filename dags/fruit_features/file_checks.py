@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fruit_features.checks import EXACTLY_ONCE, OutputError, check
+from fruit_features.checks import OutputError, check
 from fruit_features.checksums import FileChecksums
 from fruit_features.layout import Location
 from fruit_features.listing import Listed
@@ -77,7 +77,7 @@ def check_sample(where: str, facts: Facts, found: FileChecksums) -> None:
     for what, said, now in (
         ("rows", facts.rows, found.rows),
         ("checksum of images", facts.images, found.images),
-        ("checksum of features", facts.content, found.content),
+        ("checksum of numbers", facts.content, found.content),
     ):
         check(
             said in (None, now),
@@ -90,19 +90,20 @@ def check_sample(where: str, facts: Facts, found: FileChecksums) -> None:
         )
 
 
-def check_sums(asked: tuple[int, str], done: tuple[int, str | None], where: str) -> None:
-    """Check that rows and checksum of the manifest are those of features and rejects together.
+def check_sums(asked: tuple[int, str], done: tuple[int, str | None], where: str, invariant: str) -> None:
+    """Check that the images that a step was asked for are those that it says it has written.
 
     Args:
-        asked: of the manifest.
+        asked: how many, and their checksum.
         done: of what the cluster says that it has written.
-        where: what an error calls the features.
+        where: what an error calls the files.
+        invariant: that does not hold otherwise.
     """
     check(
         asked == done,
-        f"{where}: what the cluster says of its files does not add up to the manifest, though their rows do",
-        invariant=EXACTLY_ONCE,
+        f"{where}: what the cluster says of its files does not add up to the images it was given, though their rows do",
+        invariant=invariant,
         expected=f"{asked[0]} images, checksum {asked[1]}",
         found=f"{done[0]} images, checksum {done[1]}",
-        look_at=f"{where}/_SUCCESS, and the same of the rejects; a bug of extract_features, please report it",
+        look_at=f"{where}; a bug of the step that writes it, please report it",
     )

@@ -23,8 +23,8 @@ ROWS_AT_ONCE = 2048  # of features: 10 MB
 
 
 @dataclass(frozen=True)
-class Extracted:
-    """A dataset of extract_features.
+class Dataset:
+    """A dataset of one of the run's steps.
 
     Attributes:
         where: its folder.
@@ -74,7 +74,7 @@ class Outputs:
         )
         return {name: found for name, found in there.items() if datasets.PART.fullmatch(name) or name == SUCCESS}
 
-    def extracted(self, folder: Location) -> Extracted:
+    def extracted(self, folder: Location) -> Dataset:
         """Return the files of features or rejects that are proven to be those that extract_features has written.
 
         Raises:
@@ -86,10 +86,10 @@ class Outputs:
             document = objects.read_json(self.hook, folder / SUCCESS, "model_id", "files")
             written = Written.parse(folder / SUCCESS, document["files"], document["model_id"])
             file_checks.check_files(folder, there, written)
-        return Extracted(folder, sorted(there), written)
+        return Dataset(folder, sorted(there), written)
 
-    def results(self, report: dict[str, Any]) -> list[str]:
-        """Return the paths of the files of `pca/`, which are proven to be those that reduce_dimensions has written.
+    def vectors(self, report: dict[str, Any]) -> Dataset:
+        """Return the files of `pca/`, which are proven to be those that reduce_dimensions has written, as `model/` is.
 
         Raises:
             OutputError: it is not finished, or something else has written there or into `model/`.
@@ -97,11 +97,12 @@ class Outputs:
         top, said = self.run.layout.run_results, report.get("written", {})  # earlier versions say nothing
         vectors = self.committed(top / "pca")
         del vectors[SUCCESS]
-        for folder in said:
+        written = {folder: Written.parse(top / "report.json", files) for folder, files in said.items()}
+        for folder, known in written.items():
             there = vectors if folder == "pca" else self.listed(top / folder)
             files = {name: found for name, found in there.items() if not name.rpartition("/")[2].startswith(("_", "."))}
-            file_checks.check_files(top / folder, files, Written.parse(top / "report.json", said[folder]))
-        return [(top / "pca" / name).path for name in sorted(vectors)]
+            file_checks.check_files(top / folder, files, known)
+        return Dataset(top / "pca", sorted(vectors), written.get("pca"))
 
     def collect(self, work: Workspace, name: str, paths: list[str], schema: pa.Schema, columns: list[str]) -> None:
         """Make a table of columns of many files, each of which must have the columns of `schema` and no others."""
@@ -117,7 +118,7 @@ class Outputs:
             for _ in pool.map(read, paths):
                 pass
 
-    def rows(self, dataset: Extracted, name: str, schema: pa.Schema, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def rows(self, dataset: Dataset, name: str, schema: pa.Schema, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield columns of a file, which must have those of `schema`, in the file's order, and in batches of 10 MB."""
         where = dataset.where / name
         with self.files.open_input_file(where.path) as source:

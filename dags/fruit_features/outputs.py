@@ -8,12 +8,12 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from fruit_features import checks, checksums, datasets, file_checks, history, publishing
 from fruit_features.checksums import FileChecksums
-from fruit_features.output_files import Extracted, Outputs
+from fruit_features.output_files import Dataset, Outputs
 from fruit_features.run import Plan, Run
 from fruit_features.workspace import Workspace, workspace
 
-SAMPLED_FILES = 16  # of at most 2,000 rows, 10 MB each
-READ_AHEAD: dict[str, int] = {"batch_readahead": 1, "fragment_readahead": 1}  # Arrow reads 16 and 4 ahead: 400 MB here
+SAMPLED_FILES = 16  # of features: of at most 2,000 rows, 10 MB each
+SAMPLED_VECTOR_FILES = 4  # of at most 64 MB each
 NOT_PROCESSED = "not processed"  # of reduce_dimensions: no run has seen the image
 NETWORK = [*datasets.KEY, "model_id"]
 
@@ -63,20 +63,25 @@ def check_run_outputs(outputs: Outputs, model_id: str, work: Workspace) -> int:
     done = said(features, rejects)
     if sums != done:  # or nothing is said
         check_rows(outputs, features, rejects, model_id, work)
-        file_checks.check_sums(sums, done or sums, layout.run_features.uri)
-    for name in random.Random(outputs.run.name).sample(features.names, min(SAMPLED_FILES, len(features.names))):  # noqa: S311
+        file_checks.check_sums(sums, done or sums, layout.run_features.uri, checks.EXACTLY_ONCE)
+    for name in some(features, SAMPLED_FILES):
         check_features_again(outputs, features, name, model_id)
     return sum(check_rejects_again(outputs, rejects, name) for name in rejects.names)
 
 
-def said(features: Extracted, rejects: Extracted) -> tuple[int, str] | None:
-    """Return how many images have features or are rejects, and their checksum; None if earlier versions have written some."""
-    written = [dataset.written for dataset in (features, rejects) if dataset.written]
+def said(*parts: Dataset) -> tuple[int, str] | None:
+    """Return how many images these files are of, and their checksum; None if earlier versions have written some of them."""
+    written = [dataset.written for dataset in parts if dataset.written]
     sums = [images for each in written if (images := each.images()) is not None]
-    return (sum(each.rows() for each in written), checksums.added(sums)) if len(sums) == 2 else None
+    return (sum(each.rows() for each in written), checksums.added(sums)) if len(sums) == len(parts) else None
 
 
-def check_rows(outputs: Outputs, features: Extracted, rejects: Extracted, model_id: str, work: Workspace) -> None:
+def some(dataset: Dataset, most: int) -> list[str]:
+    """Return the names of some files, at most so many: of the same dataset always the same."""
+    return random.Random(dataset.where.uri).sample(dataset.names, min(most, len(dataset.names)))  # noqa: S311
+
+
+def check_rows(outputs: Outputs, features: Dataset, rejects: Dataset, model_id: str, work: Workspace) -> None:
     """Find, by the keys of all rows, which images do not add up to those of the table `manifest`."""
     outputs.collect(work, "features", features.paths, datasets.FEATURES, NETWORK)
     outputs.collect(work, "rejects", rejects.paths, datasets.REJECTS, datasets.KEY)
@@ -84,7 +89,7 @@ def check_rows(outputs: Outputs, features: Extracted, rejects: Extracted, model_
     checks.check_network(work, model_id, features.where.uri)
 
 
-def check_features_again(outputs: Outputs, features: Extracted, name: str, model_id: str) -> None:
+def check_features_again(outputs: Outputs, features: Dataset, name: str, model_id: str) -> None:
     """Check the rows of a file of features, and that they are what its step says."""
     found = FileChecksums()
     for batch in outputs.rows(features, name, datasets.FEATURES, [*NETWORK, "features"]):
@@ -94,7 +99,7 @@ def check_features_again(outputs: Outputs, features: Extracted, name: str, model
         file_checks.check_sample((features.where / name).uri, features.written.files[name], found)
 
 
-def check_rejects_again(outputs: Outputs, rejects: Extracted, name: str) -> int:
+def check_rejects_again(outputs: Outputs, rejects: Dataset, name: str) -> int:
     """Check that the rows of a file of rejects are what its step says; return how many they are."""
     found = FileChecksums()
     for batch in outputs.rows(rejects, name, datasets.REJECTS, datasets.KEY):
@@ -115,22 +120,39 @@ def collect_inventory(outputs: Outputs, model_id: str, work: Workspace) -> str:
 
 
 def check_results(outputs: Outputs, plan: Plan, model_id: str, report: dict[str, Any], work: Workspace) -> int:
-    """Check the components and the vectors of all images of the table `inventory`; return how many vectors there are."""
+    """Check the components and the vectors of all images of the table `inventory`; return how many vectors there are.
+
+    As with features, the cluster says of which images its files are, and only some are read.
+    """
     layout = outputs.run.layout
     where = (layout.run_results / "report.json").uri
     checks.check_components(report, outputs.run.settings.variance, fitted=not plan.pca_model, where=where)
-    folder = layout.run_results / "pca"
-    vectors = datasets.open_parts(outputs.files, outputs.results(report), datasets.PCA)
-    for fragment in vectors.get_fragments():
-        checks.check_schema(f"s3://{fragment.path}", fragment.physical_schema, datasets.PCA)
-    with work.collect("vectors", PATHS) as rows:
-        for batch in vectors.to_batches(["path", "features_pca"], batch_size=16384, **READ_AHEAD):
-            checks.check_vector_batch(batch, report["components"], folder.uri)
-            rows.add(pa.table([batch["path"]], PATHS))
+    vectors = outputs.vectors(report)
     history.collect_outcomes(outputs.hook, layout, work, model_id)
-    work.run("CREATE VIEW usable AS SELECT path FROM inventory SEMI JOIN extracted USING (path, etag)")
-    checks.check_vectors(work, folder.uri)
-    return rows.rows
+    work.run("CREATE VIEW usable AS SELECT path, '' AS etag FROM inventory SEMI JOIN extracted USING (path, etag)")
+    usable, total = work.row(checksums.ROWS_AND_SUM.format("usable"))
+    sums = usable, checksums.images_checksum(total)
+    done = said(vectors)
+    if sums != done:  # or nothing is said
+        with work.collect("vectors", PATHS) as rows:
+            for name in vectors.names:
+                for batch in outputs.rows(vectors, name, datasets.PCA, PATHS.names):
+                    rows.add(pa.Table.from_batches([batch], PATHS))
+        checks.check_vectors(work, vectors.where.uri)
+        file_checks.check_sums(sums, done or sums, vectors.where.uri, checks.ONE_VECTOR)
+    for name in some(vectors, SAMPLED_VECTOR_FILES):
+        check_vectors_again(outputs, vectors, name, report["components"])
+    return usable
+
+
+def check_vectors_again(outputs: Outputs, vectors: Dataset, name: str, components: int) -> None:
+    """Check the rows of a file of vectors, and that they are what its step says."""
+    found = FileChecksums()
+    for batch in outputs.rows(vectors, name, datasets.PCA, ["path", "features_pca"]):
+        checks.check_vector_batch(batch, components, vectors.where.uri)
+        found.add(batch)
+    if vectors.written:
+        file_checks.check_sample((vectors.where / name).uri, vectors.written.files[name], found)
 
 
 def progress(run: Run, plan: Plan, rejects: int) -> dict[str, Any]:

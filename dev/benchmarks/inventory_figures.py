@@ -26,7 +26,8 @@ from fruit_features.checksums import FileChecksums
 from fruit_features.model import HDF5_SIGNATURE, weights_model_id
 from fruit_features.run import Plan, Run
 
-ROWS, COMPONENTS = 2_000, 8  # of a file of features, as extract_features writes it; of a vector
+ROWS, COMPONENTS = 2_000, 40  # of a file of features, as extract_features writes it; of a vector
+VECTORS = 64 * 2**20 // (4 * COMPONENTS)  # of a file of them, as reduce_dimensions writes it
 
 
 def make_run(name: str) -> Run:
@@ -56,9 +57,9 @@ def stored(file: Path) -> dict[str, Any]:
 
 
 def facts(file: Path, rows: pa.Table) -> dict[str, Any]:
-    """Return what extract_features says of a file with these rows."""
+    """Return what a step says of a file with these rows."""
     found = FileChecksums()
-    for batch in rows.select(["path", "etag", "features"]).to_batches():
+    for batch in rows.to_batches(16 * 1024):
         found.add(batch)
     return stored(file) | {"rows": found.rows, "images": found.images, "content": found.content}
 
@@ -93,10 +94,11 @@ def write_history(folder: Path, images: int, runs: int, model_id: str) -> None:
 def write_results(folder: Path, images: int, run: Run, model_id: str) -> None:
     """Write what a run on all images would have left, beside its features."""
     written = {}
-    for number, rows in numbers(images, -(-images // 1_000_000)):
+    for number, rows in numbers(images, -(-images // VECTORS)):
         file = folder / f"results/run={run.name}/pca/part-{number:05}.parquet"
-        write_images(file, images, rows, datasets.PCA, features_pca=[0.5] * COMPONENTS)
-        written[file.name] = stored(file)
+        written[file.name] = facts(
+            file, write_images(file, images, rows, datasets.PCA, features_pca=[0.5] * COMPONENTS)
+        )
     (folder / f"results/run={run.name}/pca/_SUCCESS").touch()
     figures = {"components": COMPONENTS, "variance_curve": [0.0] * (COMPONENTS - 1) + [0.9]}
     figures |= {"rejects_by_reason": {}, "explained_variance": 0.9, "written": {"pca": written}}

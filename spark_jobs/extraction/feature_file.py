@@ -11,8 +11,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from spark_jobs import schemas
+from spark_jobs.checksums import Checksums
 from spark_jobs.errors import DamagedFileError
-from spark_jobs.extraction.checksums import Checksums
 from spark_jobs.footers import read_stored_footer
 from spark_jobs.stored import Stored
 

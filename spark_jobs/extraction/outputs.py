@@ -11,8 +11,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from spark_jobs import schemas, uris
+from spark_jobs.checksums import images_checksum
 from spark_jobs.errors import DamagedFileError, JobError
-from spark_jobs.extraction.checksums import images_checksum
 from spark_jobs.extraction.chunks import OWN_NAME, Chunk
 from spark_jobs.extraction.feature_file import Committed, Reject, read_committed
 from spark_jobs.extraction.rejects import TRANSIENT

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import reduce
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from pyarrow import parquet
 from pyspark import SparkContext
 
 from spark_jobs import uris
+from spark_jobs.checksums import Checksums
 from spark_jobs.errors import JobError
 from spark_jobs.reduction.feature_rows import COLUMNS, Features, Piece, read
 from spark_jobs.reduction.keys import hashes
@@ -29,6 +30,8 @@ LEAST_ROWS, MOST_ROWS = 4096, 65_536
 
 FILE_BYTES = 64 * 2**20  # a task holds four times as much while it writes
 LEAST_VECTORS = 16_384  # in a file, if there are so many
+
+Facts = dict[str, int | str]  # of the rows of a file: `rows`, how many they are, and the attributes of `Checksums`
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,10 @@ def _in_order(partials: Iterable[tuple[int, Scan]]) -> Scan:
     return reduce(Scan.merge, (found for _, found in sorted(partials, key=lambda partial: partial[0])))
 
 
-def project(context: SparkContext, features: Features, pca: Pca, uri: str) -> None:
+def project(context: SparkContext, features: Features, pca: Pca, uri: str) -> dict[str, Facts]:
     """Write the `schemas.PCA` rows of features, one for one, to the folder `uri`, which is emptied first.
+
+    Returns what is in each file, by name: `check_outputs` proves by it that each image has one vector, and reads few of them.
 
     A task writes one file of about `FILE_BYTES` at most, in order of path, in one request: it is whole or absent, and another
     attempt of the task writes the same.
@@ -121,32 +126,45 @@ def project(context: SparkContext, features: Features, pca: Pca, uri: str) -> No
         uri: of the folder.
 
     Raises:
-        JobError: the files cannot be written, or have more or fewer rows than the features.
+        JobError: the files cannot be written, or have more or fewer rows than the features, or a number is not finite.
     """
     broadcast = context.broadcast(pca)
     most = max(1, FILE_BYTES // (4 * pca.n_components))
     tasks = features.tasks(slots(context), LEAST_VECTORS, most)
 
-    def write_vectors(numbered: tuple[int, list[Piece]]) -> int:
+    def write_vectors(numbered: tuple[int, list[Piece]]) -> tuple[str, Facts]:
         number, pieces = numbered
-        projected = vectors(read(pieces), broadcast.value)
-        uris.write_bytes(uris.join(uri, f"part-{number:05}.parquet"), encode(projected))
-        return len(projected)
+        name, projected = f"part-{number:05}.parquet", vectors(read(pieces), broadcast.value)
+        uris.write_bytes(uris.join(uri, name), encode(projected))
+        return name, {"rows": len(projected), **asdict(Checksums.of(projected, "features_pca"))}
 
     for name in uris.list_files(uri):
         uris.delete_file(uris.join(uri, name))
-    written = sum(context.parallelize(enumerate(tasks), max(1, len(tasks))).map(write_vectors).collect())
-    if written != features.rows:
-        raise JobError(f"{uri}: {written} vectors of {features.rows} images were written: a bug, please report it")
+    written = dict(context.parallelize(enumerate(tasks), max(1, len(tasks))).map(write_vectors).collect())
+    rows = sum(int(facts["rows"]) for facts in written.values())
+    if rows != features.rows:
+        raise JobError(f"{uri}: {rows} vectors of {features.rows} images were written: a bug, please report it")
     uris.write_bytes(uris.join(uri, "_SUCCESS"), b"")
     broadcast.destroy()
+    return written
 
 
 def vectors(batches: Iterable[pa.RecordBatch], pca: Pca) -> pa.Table:
-    """Return the `schemas.PCA` rows of batches of `feature_rows.COLUMNS`, in order of `path`."""
+    """Return the `schemas.PCA` rows of batches of `feature_rows.COLUMNS`, in order of `path`.
+
+    Raises:
+        JobError: naming an image of which a number is not finite.
+    """
 
     def project_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
-        rows = pca.project(matrix(batch.column("features"), len(pca.mean))).astype(np.float32)
+        with np.errstate(over="ignore"):  # what does not fit into float32 is infinite, which is told below
+            rows = pca.project(matrix(batch.column("features"), len(pca.mean))).astype(np.float32)
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            raise JobError(
+                f"{batch.column('path')[int(np.argmin(finite))]}: its vector has a number that is not finite: its features are "
+                "too far from those that the model was fitted on; fit it anew (the param refit)"
+            )
         return pa.RecordBatch.from_arrays([batch.column("path"), batch.column("label"), _lists(rows)], schema=PCA)
 
     return pa.Table.from_batches(map(project_batch, batches), PCA).sort_by("path")

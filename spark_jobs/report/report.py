@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from spark_jobs import uris
+from spark_jobs.reduction.distributed import Facts
 from spark_jobs.reduction.moments import Floats, Moments
 from spark_jobs.reduction.pca_model import PcaModel
 from spark_jobs.reduction.selection import InventorySummary
 from spark_jobs.report import content
 from spark_jobs.report.content import Sample
-from spark_jobs.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Report:
         timings: Mapping[str, float],
         sizes: Mapping[str, int],
         compared: Mapping[str, Any],
-        written: Mapping[str, Mapping[str, Stored]],
+        written: Mapping[str, Mapping[str, Facts]],
     ) -> str:
         """Write report.json, report.html and the charts to the folder `output`; return the URI of the page.
 
@@ -95,12 +95,10 @@ class Report:
             timings: seconds by phase of the job.
             sizes: of input and output, in bytes and files.
             compared: of `Background.compared`.
-            written: the files beside the report, by folder and name.
+            written: what is known of the files beside the report, by folder and name.
         """
         found = self.content | dict(compared) | {"timings": dict(timings), "sizes": dict(sizes)}
-        found["written"] = {
-            folder: {name: stored._asdict() for name, stored in files.items()} for folder, files in written.items()
-        }
+        found["written"] = {folder: dict(files) for folder, files in written.items()}
         for name, image in self.charts.pngs.items():
             uris.write_bytes(uris.join(output, f"{name}.png"), image)
         uris.write_json(uris.join(output, "report.json"), found)

@@ -36,7 +36,7 @@ import json, sys
 import numpy as np
 import pyarrow as pa
 from spark_jobs import schemas
-from spark_jobs.extraction.checksums import Checksums
+from spark_jobs.checksums import Checksums
 from spark_jobs.reduction.pca import TOLERANCE, components_for
 from spark_jobs.extraction import mobilenet, rejects
 from spark_jobs.extraction.exporter import HDF5_MAGIC, IMAGENET

@@ -87,3 +87,14 @@ def test_a_table_has_every_row_that_was_added() -> None:
         with work.collect("more", schema) as more:
             more.add(pa.table({"number": [1]}, schema))
         assert work.row("SELECT count(*) FROM numbers SEMI JOIN more USING (number)") == (1,)
+
+
+def test_a_long_listing_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    seconds = iter([0.0, 4.0, 10.5, 10.6, 12.0, 20.7, 20.8])
+    monkeypatch.setattr("fruit_features.workspace.time.monotonic", lambda: next(seconds))
+    schema = pa.schema([("path", pa.string())])
+    with caplog.at_level("INFO"), workspace() as work, work.collect("images", schema) as rows:
+        for _ in range(4):
+            rows.add(pa.table([["path"] * 1500], schema))
+
+    assert caplog.messages == ["images: 3,000 rows so far", "images: 6,000 rows so far"]

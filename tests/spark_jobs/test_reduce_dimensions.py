@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs import files, reduce_dimensions
+from spark_jobs.checksums import Checksums
 from spark_jobs.errors import JobError
 from spark_jobs.reduction import distributed
 from spark_jobs.schemas import FEATURES, INVENTORY, PCA, REJECTS
@@ -118,7 +120,11 @@ def test_features_of_two_runs_become_vectors_a_model_and_a_report(bucket: Bucket
         found = [file for file in (bucket.root / "results" / folder).rglob("*") if file.is_file()]
         sizes = {str(file.relative_to(bucket.root / "results" / folder)): file.stat().st_size for file in found}
         visible = {name: size for name, size in sizes.items() if not Path(name).name.startswith(("_", "."))}
-        assert report["written"][folder] == {name: {"size": size, "etag": ""} for name, size in visible.items()}
+        said = {name: (facts["size"], facts["etag"]) for name, facts in report["written"][folder].items()}
+        assert said == {name: (size, "") for name, size in visible.items()}
+    vectors = pq.read_table(bucket.root / "results/pca")
+    [facts] = report["written"]["pca"].values()
+    assert facts.items() >= {"rows": len(vectors), **asdict(Checksums.of(vectors, "features_pca"))}.items()
 
 
 def bytes_read_by_workers() -> int:

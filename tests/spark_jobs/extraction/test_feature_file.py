@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_jobs import schemas
+from spark_jobs.checksums import Checksums, images_checksum
 from spark_jobs.errors import DamagedFileError, JobError
-from spark_jobs.extraction.checksums import Checksums, images_checksum
 from spark_jobs.extraction.feature_file import Committed, Reject, encode, read_committed
 from spark_jobs.stored import Stored
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from spark_jobs import uris
+from spark_jobs.checksums import Checksums, images_checksum
 from spark_jobs.errors import JobError
-from spark_jobs.extraction.checksums import Checksums, images_checksum
 from spark_jobs.extraction.chunks import Chunk
 from spark_jobs.extraction.driver import run_extraction
 from spark_jobs.extraction.feature_file import encode

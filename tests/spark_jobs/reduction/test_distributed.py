@@ -1,6 +1,7 @@
 """The passes over all features, on real Spark."""
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_jobs.checksums import Checksums
 from spark_jobs.datasets import DataFile
 from spark_jobs.errors import JobError
 from spark_jobs.reduction import distributed
-from spark_jobs.reduction.distributed import FAN_IN, project, sampled, scan
-from spark_jobs.reduction.feature_rows import Features, pack
+from spark_jobs.reduction.distributed import FAN_IN, project, sampled, scan, vectors
+from spark_jobs.reduction.feature_rows import COLUMNS, Features, pack
 from spark_jobs.schemas import FEATURES, PCA
 
 from .test_moments import WIDTH, assert_moments_of, ordinary
@@ -123,7 +125,7 @@ def test_projecting_standardizes_and_rotates(spark: SparkSession, stored: Stored
     output = tmp_path / "pca"
     output.mkdir()
     (output / "part-00007.parquet").write_bytes(b"of an earlier attempt")
-    project(spark.sparkContext, stored(data, 60), pca, f"file://{output}")
+    facts = project(spark.sparkContext, stored(data, 60), pca, f"file://{output}")
 
     assert sorted(file.name for file in output.iterdir()) == ["_SUCCESS", "part-00000.parquet"]
     assert spark.read.parquet(str(output)).dtypes == [
@@ -132,6 +134,7 @@ def test_projecting_standardizes_and_rotates(spark: SparkSession, stored: Stored
         ("features_pca", "array<float>"),
     ]
     written = pq.read_table(output)
+    assert facts == {"part-00000.parquet": {"rows": 60, **asdict(Checksums.of(written, "features_pca"))}}
     assert written.schema.remove_metadata() == PCA
     assert written["path"].to_pylist() == [f"s3://b/{index:05}.jpg" for index in range(60)]
     assert written["label"][4].as_py() == "label 4"
@@ -150,3 +153,20 @@ def test_vectors_that_do_not_add_up_are_an_error(spark: SparkSession, stored: St
     with pytest.raises(JobError, match="60 vectors of 59 images were written"):
         project(spark.sparkContext, beyond, fit_rows(data, components=5).pca, f"file://{tmp_path}/pca")
     assert not (tmp_path / "pca/_SUCCESS").exists()
+
+
+def test_an_image_too_far_from_the_fit_is_named() -> None:
+    """A feature that hardly varied in the fit, and does now: its vector overflows float32."""
+    data = badly_scaled(60, 20)
+    pca = fit_rows(data, components=5).pca
+    rows = data[:2].astype(np.float32)
+    rows[1, 0] = np.float32(3e38)
+    narrow = replace(pca, scale=np.where(np.arange(20) == 0, 1e-3, pca.scale))
+    batch = pa.RecordBatch.from_pylist(
+        [{"path": f"s3://b/{index}.jpg", "label": "A", "features": row.tolist()} for index, row in enumerate(rows)],
+        COLUMNS,
+    )
+    with pytest.raises(
+        JobError, match=r"^s3://b/1\.jpg: its vector has a number that is not finite: .* \(the param refit\)$"
+    ):
+        vectors([batch], narrow)
