@@ -13,7 +13,8 @@ from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "failures.md"
 ROW = re.compile(
-    r"^\| (?P<failure>.+?) \| .+? \| (?P<cluster>.+?) \| .+? \| `(?P<test>tests/[\w/]+\.py::\w+)` \|$", re.MULTILINE
+    r"^\| (?P<failure>[^|]+) \| [^|]+ \| [^|]+ \| (?P<cluster>[^|]+) \| [^|]+ \| `(?P<test>tests/[\w/]+\.py::\w+)` \|$",
+    re.MULTILINE,
 )
 VERDICTS = ("not run", "passed", "skipped", "failed")  # of several with other parameters the last of these counts
 WIDTHS = {"failure": 76, "cluster": 44}

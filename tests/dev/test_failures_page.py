@@ -5,6 +5,7 @@ import re
 from tests.conftest import PROJECT
 
 PAGE = (PROJECT / "docs/failures.md").read_text()
+HEADER = "| failure | injected by | what the user sees | cluster | what a rerun does | test |"
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| failure ")]
 
 
@@ -18,6 +19,10 @@ def test_every_row_names_a_test_that_exists() -> None:
         assert f"def {named[2]}(" in source.read_text(), row
 
 
-def test_every_row_says_what_is_seen_and_what_a_rerun_does() -> None:
+def test_every_row_says_how_it_is_injected_what_is_seen_and_what_a_rerun_does() -> None:
+    assert {line for line in PAGE.splitlines() if line.startswith("| failure ")} == {HEADER}
+    columns = HEADER.count("|") - 1
     for row in ROWS:
-        assert len(row.split(" | ")) == 5, row
+        cells = [cell.strip() for cell in row.split("|")[1:-1]]
+        assert len(cells) == columns, row
+        assert all(cells), f"an empty cell: {row}"

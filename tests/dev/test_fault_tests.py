@@ -3,12 +3,12 @@
 from fault_tests import PAGE, named_tests, rows, table, verdicts
 
 ROWS = """
-| failure | what the user sees | cluster | what a rerun does | test |
-|---|---|---|---|---|
-| S3 is down | a longer run | as its work | not needed | `tests/dags/test_a.py::test_down` |
-| the bucket is gone | an error | none | runs | `tests/dags/test_a.py::test_gone` |
-| a node is lost | nothing | as its work | - | `tests/yarn/test_b.py::test_node` |
-| a late attempt | nothing | as its work | - | `tests/spark_jobs/test_c.py::test_late` |
+| failure | injected by | what the user sees | cluster | what a rerun does | test |
+|---|---|---|---|---|---|
+| S3 is down | `s3-error` | a longer run | as its work | not needed | `tests/dags/test_a.py::test_down` |
+| the bucket is gone | DeleteBucket | an error | none | runs | `tests/dags/test_a.py::test_gone` |
+| a node is lost | `kill-node` | nothing | as its work | - | `tests/yarn/test_b.py::test_node` |
+| a late attempt | a second call | nothing | as its work | - | `tests/spark_jobs/test_c.py::test_late` |
 """
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.dags.test_a" name="test_down[find]" time="1.5"/>

@@ -226,12 +226,14 @@ def test_the_log_is_awaited_by_the_trigger_without_a_worker(
 
 @pytest.mark.parametrize("ends_cluster", [True, "True"])
 def test_the_log_is_awaited_without_the_cluster_too(
-    emr: Any, cluster_id: str, context: Any, *, ends_cluster: bool | str
+    aws: LocalEmr, emr: Any, cluster_id: str, context: Any, *, ends_cluster: bool | str
 ) -> None:
+    late = aws.faults.add(fault="s3-error", status=404, method="HEAD", key="logs/*", times=2)
     task = operator(cluster_id, "echo 'error: no more' >&2; exit 1", ends_cluster=ends_cluster)
     with pytest.raises(AirflowFailException, match="error: no more") as failure:
         run(task, context)
 
+    assert late.hits == 2
     state = emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]["State"]
     assert state in {"TERMINATING", "TERMINATED"}
     assert "user request" not in str(failure.value), "that the cluster was ended is no cause"
