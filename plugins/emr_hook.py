@@ -18,6 +18,8 @@ from airflow.providers.amazon.aws.hooks.emr import EmrHook
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
+from aws_sessions import SharedDescriptions
+
 ACTIVE_CLUSTER = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 ENDED_CLUSTER = ["TERMINATED", "TERMINATED_WITH_ERRORS"]
 ACTIVE_STEP = ["PENDING", "RUNNING"]
@@ -35,7 +37,7 @@ IN_PLACE_OF = " in place of "
 Created = TypeVar("Created")
 
 
-class IdempotentEmrHook(EmrHook):
+class IdempotentEmrHook(SharedDescriptions, EmrHook):
     """An EmrHook that reuses the cluster or the step of the same name instead of creating a second one.
 
     Args:

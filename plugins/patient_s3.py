@@ -11,12 +11,14 @@ from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from aws_sessions import SharedDescriptions
+
 ATTEMPTS = 10  # with back-off about a minute in all
 PATIENT = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
 NAMELESS = {"400", "403"}  # S3's answer to HEAD has no body, so that botocore knows the status and no more
 
 
-class PatientS3Hook(S3Hook):
+class PatientS3Hook(SharedDescriptions, S3Hook):
     """An S3Hook whose clients make up to `ATTEMPTS` attempts at a request; retries that the connection asks for win."""
 
     @property

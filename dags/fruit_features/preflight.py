@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from aws_sessions import SharedDescriptions
 from fruit_features import objects
 from fruit_features.cluster import job_flow_request
 from fruit_features.instance_types import vcpus
@@ -35,6 +36,10 @@ CREDENTIALS = frozenset(
 )
 
 
+class ServiceHook(SharedDescriptions, AwsBaseHook):
+    """A hook for any service."""
+
+
 class Account:
     """Clients for what a cluster needs of the account.
 
@@ -49,7 +54,7 @@ class Account:
     def client(self, service: str) -> Any:
         """Return the client of a service, on Airflow's connection; each is made once."""
         if service not in self._clients:
-            hook = AwsBaseHook(client_type=service, region_name=self._region, config=IMPATIENT)
+            hook = ServiceHook(client_type=service, region_name=self._region, config=IMPATIENT)
             self._clients[service] = hook.conn
         return self._clients[service]
 

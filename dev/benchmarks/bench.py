@@ -42,9 +42,9 @@ class Sizes:
 FULL = Sizes(
     few=2_000,
     more=20_000,
-    more_s3=10_000,
+    more_s3=5_000,
     engine=20_000,
-    cores=3_000,
+    cores=2_000,
     latency=8_000,
     resume=8_000,
     dimensions=20_000,

@@ -26,8 +26,8 @@ ROWS: dict[str, Row] = {
     )
 }
 
-# Left out unless asked for: ten million images take twenty minutes.
-ON_REQUEST = {"inventory"}
+# Left out unless asked for, as they take longest: ten million images take twenty minutes, a graph of a million vectors five.
+ON_REQUEST = {"inventory", "lookup"}
 
 BOUNDS: Bounds = {
     **marginal.BOUNDS,
