@@ -95,11 +95,11 @@ def assert_rerun_publishes(pipeline: Pipeline) -> Run:
 
 
 @contextlib.contextmanager
-def published_pipeline(factory: pytest.TempPathFactory, weights: Path) -> Iterator[Pipeline]:
+def published_pipeline(factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
     """The pipeline on three drawn images of each variety, with published results."""
     photographs, home = factory.mktemp("photographs"), factory.mktemp("airflow")
     write_images(photographs, 3)
     with LocalEmr(port=0) as aws:
-        pipeline = Pipeline(aws, home / "calls", home, photographs, weights, real=False)
+        pipeline = Pipeline(aws, home / "calls", home, photographs, weights, real=False, models=models)
         assert_published(pipeline, pipeline.run())
         yield pipeline

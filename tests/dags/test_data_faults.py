@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Pipeline]:
-    with published_pipeline(tmp_path_factory, weights) as made:
+def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
+    with published_pipeline(tmp_path_factory, weights, models) as made:
         yield made
 
 

@@ -32,8 +32,8 @@ OF_THE_NODES = ["export_model", "extract_features", "reduce_dimensions"]
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Pipeline]:
-    with published_pipeline(tmp_path_factory, weights) as made:
+def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
+    with published_pipeline(tmp_path_factory, weights, models) as made:
         yield made
 
 
