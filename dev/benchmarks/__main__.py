@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import rows
 from benchmarks.bench import FULL, SMALL, Bench
-from benchmarks.machine import load, others, this_machine
+from benchmarks.machine import Stolen, load, others, this_machine
 from benchmarks.measuring import SkippedError
 from benchmarks.samples import PROJECT
 from benchmarks.table import Measured, Table, insert, shown
@@ -40,7 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(name: str, bench: Bench) -> Measured:
     """Measure one row; a row that fails does not take the others with it."""
     began, before, neighbors = datetime.now(UTC), load(), others()
-    started = time.monotonic()
+    started, stolen = time.monotonic(), Stolen()
     figures, skipped, error = {}, "", ""
     try:
         figures = rows.ROWS[name](bench)
@@ -48,7 +48,7 @@ def measure(name: str, bench: Bench) -> Measured:
         skipped = str(reason)
     except Exception as failure:  # noqa: BLE001 - it is told, and the exit code is 1
         error = f"{type(failure).__name__}: {failure}"
-    seconds = time.monotonic() - started
+    seconds, share = time.monotonic() - started, stolen.share()
     return Measured(
         figures=figures,
         skipped=skipped,
@@ -57,6 +57,7 @@ def measure(name: str, bench: Bench) -> Measured:
         seconds=round(seconds, 1),
         load=(before, load()),
         others=(neighbors, others()),
+        stolen=share,
     )
 
 
@@ -69,7 +70,7 @@ def report(row: Measured, total: float) -> None:
         print(f"  FAILED: {row.error}")
     print(
         f"  {row.seconds:.0f} s, {total / 60:.1f} min so far; load {row.load[0]:.1f} before, {row.load[1]:.1f} after;"
-        f" others used {row.others[0]:.0%} and {row.others[1]:.0%} of the cores",
+        f" others used {row.others[0]:.0%} and {row.others[1]:.0%} of the cores, and {row.stolen:.0%} meanwhile",
         flush=True,
     )
 

@@ -60,6 +60,21 @@ def others(seconds: float = 1.0) -> float:
     return round(1 - idle / total, 2) if total else 0.0
 
 
+class Stolen:
+    """Measures from now on which share of all cores the hypervisor gives to other guests.
+
+    It takes nothing from a guest that waits, so that `others` cannot see it.
+    """
+
+    def __init__(self) -> None:
+        self._began = _ticks()
+
+    def share(self) -> float:
+        """Return the share so far; 0 where Linux does not say."""
+        passed = [now - then for now, then in zip(_ticks(), self._began, strict=True)]
+        return round(passed[7] / sum(passed), 2) if sum(passed) else 0.0
+
+
 def _ticks() -> list[int]:
     """Return what all cores did: user, nice, system, idle, iowait, irq, softirq, steal."""
     return [int(value) for value in STAT.read_text().split("\n", 1)[0].split()[1:9]] if STAT.exists() else [0] * 8

@@ -22,7 +22,7 @@ import boto3
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from benchmarks.bounds import Bounds, at_least, indication, shown
-from benchmarks.machine import load, others, this_machine
+from benchmarks.machine import Stolen, load, others, this_machine
 from benchmarks.samples import PROJECT, originals
 from benchmarks.table import Measured, Table
 from benchmarks.watch import Watch
@@ -136,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     print(f"{options.images:,} images on two nodes of YARN, on {this_machine()}; load {load():.1f}", flush=True)
     began, before, neighbors, started = datetime.now(UTC), load(), others(), time.monotonic()
+    stolen = Stolen()
     timing = Timing(starting=0.3, bootstrapping=0.2, terminating=0.3)
     with (
         tempfile.TemporaryDirectory(prefix="fruits-scale-") as folder,
@@ -155,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seconds=round(time.monotonic() - started, 1),
         load=(before, load()),
         others=(neighbors, others()),
+        stolen=stolen.share(),
     )
     table = Table("full", str(this_machine()), {"scale": row})
     print(*table.lines(BOUNDS), f"all figures: {OUTPUT}", sep="\n")

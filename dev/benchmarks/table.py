@@ -30,6 +30,7 @@ class Measured:
         seconds: that it took.
         load: average of the last minute, before and after.
         others: share of the cores that others used, before and after.
+        stolen: share of the cores that the hypervisor gave to other guests meanwhile.
     """
 
     figures: Figures = field(default_factory=dict)
@@ -39,10 +40,16 @@ class Measured:
     seconds: float = 0.0
     load: tuple[float, float] = (0.0, 0.0)
     others: tuple[float, float] = (0.0, 0.0)
+    stolen: float = 0.0
+
+    @property
+    def neighbors(self) -> float:
+        """The largest of the shares that were not this project's."""
+        return max(*self.others, self.stolen)
 
     @property
     def busy(self) -> bool:
-        return max(self.others) > BUSY
+        return self.neighbors > BUSY
 
 
 @dataclass(frozen=True)
@@ -94,13 +101,13 @@ class Table:
             return ""
         if bound.machine:
             return "(beyond; the machine's)"
-        return f"(beyond; others at work: {max(row.others):.0%})" if row.busy else "MISSED"
+        return f"(beyond; others at work: {row.neighbors:.0%})" if row.busy else "MISSED"
 
     def markdown(self, bounds: Bounds) -> Iterator[str]:
         """Yield the table for the documentation."""
         days = sorted(row.began[:10] for row in self.rows.values() if row.began)
         loads = [row.load[0] for row in self.rows.values() if row.began]
-        busiest = max((max(row.others) for row in self.rows.values()), default=0.0)
+        busiest = max((row.neighbors for row in self.rows.values()), default=0.0)
         yield f"Size `{self.size}` on {self.machine}; measured {days[0] if days else 'never'}, load before a row"
         yield f"{min(loads, default=0):.1f} to {max(loads, default=0):.1f}, others used at most {busiest:.0%} of the cores."
         yield from ("", "| | measured | wanted | what |", "|---|---|---|---|")

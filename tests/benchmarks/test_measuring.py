@@ -1,7 +1,10 @@
 """Alternating rounds, and the machine that they ran on."""
 
+from pathlib import Path
+
 import pytest
 
+from benchmarks import machine
 from benchmarks.bench import Sizes
 from benchmarks.jobs import Ran
 from benchmarks.machine import this_machine
@@ -46,6 +49,15 @@ def test_the_flags_that_matter_are_named(cpuinfo: str, flags: str) -> None:
 def test_the_name_of_the_processor() -> None:
     assert this_machine(X86).cpu == "AMD EPYC 9R14"
     assert this_machine("").cpu  # where Linux does not say
+
+
+def test_what_the_hypervisor_takes_counts_as_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
+    machine.STAT.write_text("cpu  100 0 50 800 10 0 0 40 0 0\ncpu0 ...\n")
+    stolen = machine.Stolen()
+    machine.STAT.write_text("cpu  160 0 50 800 10 0 0 80 0 0\ncpu0 ...\n")
+
+    assert stolen.share() == 0.4
 
 
 def test_the_start_of_a_job_is_no_part_of_a_further_images_price() -> None:

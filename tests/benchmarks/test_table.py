@@ -7,6 +7,7 @@ from benchmarks.table import Measured, Table, insert
 
 QUIET = Measured(others=(0.02, 0.1))
 BUSY = Measured(others=(0.02, 0.6))
+STOLEN = Measured(others=(0.02, 0.1), stolen=0.3)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,7 @@ BUSY = Measured(others=(0.02, 0.6))
         (0.94, at_least(0.95, ""), QUIET, "MISSED"),
         (257, at_most(256, ""), QUIET, "MISSED"),
         (0.94, at_least(0.95, ""), BUSY, "(beyond; others at work: 60%)"),
+        (0.94, at_least(0.95, ""), STOLEN, "(beyond; others at work: 30%)"),
         (0.96, at_least(0.95, ""), BUSY, ""),
         (2.1, indication("≤", 2, ""), QUIET, "(beyond; the machine's)"),
         (9, shown(""), QUIET, ""),
