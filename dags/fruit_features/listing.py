@@ -3,16 +3,14 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 RANGES = 256  # at most; each costs up to one request more than the objects need
 AT_ONCE = 10  # as many connections as boto3 keeps open
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """An object; `size` in bytes, `last_modified` in ISO 8601, UTC."""
 
     key: str
@@ -25,9 +23,10 @@ class Listed:
 def own_parser(client: Any) -> Iterator[None]:
     """Let the client leave the objects of a listing to `_take_objects`.
 
-    Of a page of 1,000 botocore makes dictionaries in 145 ms, most of them for dates; this takes 10.
+    Of a page of 1,000 botocore makes dictionaries in 145 ms, most of them for dates; this takes 5. With the wildcard it comes
+    before botocore's own look for an error in each answer (`before-parse.s3.*`), which would parse all of it once more.
     """
-    event = "before-parse.s3.ListObjectsV2"
+    event = "before-parse.*.ListObjectsV2"
     client.meta.events.register(event, _take_objects, unique_id="fruit-features-listing")
     try:
         yield
@@ -39,17 +38,30 @@ def _take_objects(response_dict: dict[str, Any], customized_response_dict: dict[
     """Move the objects out of an answer; the rest of it is botocore's to parse."""
     if response_dict["status_code"] >= 300:
         return
-    root = ET.fromstring(response_dict["body"])  # noqa: S314 - S3's own answer, over TLS
+    try:
+        root = ET.fromstring(response_dict["body"])  # noqa: S314 - S3's own answer, over TLS
+    except ET.ParseError:
+        return  # botocore says so
     space = root.tag.removesuffix("ListBucketResult")
-    found = []
-    encoded = root.findtext(f"{space}EncodingType") == "url"  # botocore asks for it: XML cannot hold every character
-    for item in root.findall(f"{space}Contents"):
-        text = {child.tag.removeprefix(space): child.text or "" for child in item}
-        key = unquote_plus(text["Key"]) if encoded else text["Key"]
-        found.append(Listed(key, text["ETag"].strip('"'), int(text["Size"]), text["LastModified"]))
+    items = root.findall(f"{space}Contents")
+    key, etag, size, modified = (
+        [item.findtext(f"{space}{name}") or "" for item in items] for name in ("Key", "ETag", "Size", "LastModified")
+    )
+    if root.findtext(f"{space}EncodingType") == "url":  # botocore asks for it: XML cannot hold every character
+        key = _unquoted(key)
+    customized_response_dict["Objects"] = [
+        Listed(one, tag.strip('"'), int(length), then)
+        for one, tag, length, then in zip(key, etag, size, modified, strict=True)
+    ]
+    for item in items:
         root.remove(item)
-    customized_response_dict["Objects"] = found
     response_dict["body"] = ET.tostring(root)
+
+
+def _unquoted(keys: list[str]) -> list[str]:
+    """Return URL-encoded keys as they are: all at once, in a fifth of the time, unless one of them has a line break."""
+    found = unquote_plus("\n".join(keys)).split("\n")
+    return found if len(found) == len(keys) else [unquote_plus(key) for key in keys]
 
 
 def pages(client: Any, bucket: str, prefix: str, after: str = "", before: str | None = None) -> Iterator[list[Listed]]:

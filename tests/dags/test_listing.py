@@ -1,10 +1,13 @@
 """Each object is listed once, however the keys are split; and the workspace keeps what it was given."""
 
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pyarrow as pa
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore import handlers
+from botocore.awsrequest import AWSResponse
 
 from fruit_features import listing
 from fruit_features.workspace import ROWS_PER_FILE, workspace
@@ -60,6 +63,40 @@ def test_a_small_bucket_costs_two_requests(hook: S3Hook) -> None:
 
     assert listed(hook) == ([("", None)], ["images/A/1.jpg"])
     assert len(requests) == 2
+
+
+def test_botocore_looks_for_an_error_in_what_is_left_of_an_answer(
+    hook: S3Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        hook.load_bytes(b"image", f"images/A/{number:03}.jpg", "fruits")
+    looked_at: list[int] = []
+    look = handlers._looks_like_special_case_error
+    monkeypatch.setattr(
+        handlers,
+        "_looks_like_special_case_error",
+        lambda status, body: (looked_at.append(len(body)), look(status, body))[1],
+    )
+
+    assert len(listed(hook)[1]) == 100
+    assert len(looked_at) == 2
+    assert max(looked_at) < 1000
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(hook: S3Hook) -> None:
+    hook.load_bytes(b"image", "images/A/1.jpg", "fruits")
+    cut = AWSResponse("", 200, {}, None)
+    cut._content = b"<ListBucketResult><Contents><Key>images/A/1.jpg</Key>"
+    answers = [cut]
+    hook.get_conn().meta.events.register("before-send.s3.ListObjectsV2", lambda **_: answers.pop() if answers else None)
+
+    assert listed(hook)[1] == ["images/A/1.jpg"]
+    assert not answers
+
+
+@pytest.mark.parametrize("names", [["a%2Bb+c", "Aça%C3%AD+100%25"], ["a%0Ab", "c+d"], ["%0A"], []])
+def test_encoded_keys_are_decoded_one_by_one(names: list[str]) -> None:
+    assert listing._unquoted(names) == [unquote_plus(name) for name in names]
 
 
 def test_other_listings_are_botocores_own_again(hook: S3Hook) -> None:
