@@ -1,6 +1,7 @@
-"""A first visit, in a real browser on a real Airflow: the form, a run and its links, the results, "Which fruit is this?".
+"""Visits, in a real browser on a real Airflow: the form, a run and its links, the results, "Which fruit is this?", a failed run.
 
-The tests go on from each other's run, in this order: what needs no finished run is looked at while it runs.
+The tests go on from each other's run, in this order: what needs no finished run is looked at while it runs. They are one file,
+as an Airflow of its own for the failed run takes a minute of two cores.
 """
 
 import os
@@ -208,3 +209,28 @@ def test_a_photograph_is_looked_up_in_the_results(visitor: Visit, ui: LiveUi, lo
     expect(visitor.page.locator("#candidates li")).to_have_count(3)
     expect(visitor.page.locator("#candidates")).to_contain_text("Lemon")  # it is one of them
     visitor.check()
+
+
+@pytest.fixture(scope="module")
+def failed(ui: LiveUi) -> str:
+    """A run that extracts all images anew and may not reject any, though one is none; quoted, as it is a part of URLs."""
+    conf = {"full_refresh": True, "max_reject_share": 0}
+    run_id = ui.ask("/dagRuns", logical_date=None, conf=conf)["dag_run_id"]
+    assert ui.await_end(run_id) == "failed", ui.tasks(run_id)
+    assert ui.tasks(run_id)["extract_features"] == "failed"
+    return quote(run_id)
+
+
+@pytest.fixture
+def log(browser: Browser, ui: LiveUi, failed: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page that opens for whoever clicks on the red square."""
+    with visit(browser, "desk", request.node.name) as opened:
+        opened.page.goto(f"{ui.airflow}/dags/fruit_features/runs/{failed}/tasks/extract_features")
+        yield opened.page
+
+
+def test_the_log_of_a_failed_step_ends_with_the_cause_and_where_to_look(log: Page, ui: LiveUi) -> None:
+    cause = re.compile(r"is FAILED: error: 1 of 43 images rejected, more than max_reject_share 0: not_an_image 1 ")
+    expect(log.get_by_text(cause).last).to_be_visible()
+    for line in (r"EMR says: ", r"log: s3://fruits/logs/j-", rf"cluster: {ui.endpoint}/_local_emr/clusters/j-"):
+        expect(log.get_by_text(re.compile(line)).last).to_be_in_viewport()
