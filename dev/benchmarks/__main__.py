@@ -27,7 +27,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     summary, _, _ = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=summary)
     add = parser.add_argument
-    add("--size", choices=SIZES, default="full", help="full: half an hour and more; small: 5 minutes, and only an indication")
+    add(
+        "--size",
+        choices=SIZES,
+        default="full",
+        help="full: half an hour and more; small: 5 minutes, and only an indication",
+    )
     add("--only", help=f"some of {', '.join(rows.ROWS)}; the others stay as an earlier run of that size left them")
     add("--markdown", nargs="*", metavar="PAGE", help="print the last run's table, or put it into these pages")
     options = parser.parse_args(argv)

@@ -6,6 +6,7 @@ In the Airflow environment: it does what the DAG does, with the DAG's own reques
 import argparse
 import http.client
 import json
+import math
 import os
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--window", type=float, default=60, metavar="SECONDS", help="of the rates (default: %(default)s)"
     )
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="file of all figures (default: %(default)s)")
     return parser.parse_args(argv)
 
 
@@ -146,20 +148,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         scale = Scale(aws, options.images, options.window)
         figures = scale.run(Path(folder))
     figures |= {"machine": str(this_machine()), "seconds": scale.seconds}
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(figures, indent=2) + "\n")
+    options.output.parent.mkdir(exist_ok=True)
+    options.output.write_text(json.dumps(figures, indent=2) + "\n")
     print(f"  images/s by {options.window:.0f} s: {' '.join(map(str, figures['rates']))}")
     print(f"  driver_mb at the end of each, JVM and Python: {' '.join(map(str, figures['driver_mb']))}")
     row = Measured(
-        {key: figures[key] for key in BOUNDS},
+        {key: figures[key] for key in BOUNDS if not math.isnan(figures[key])},
         began=began.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - started, 1),
         load=(before, load()),
         others=(neighbors, others()),
         stolen=stolen.share(),
     )
+    if not row.figures:
+        print(f"  too short for a verdict: three windows of {options.window:.0f} s are needed")
     table = Table("full", str(this_machine()), {"scale": row})
-    print(*table.lines(BOUNDS), f"all figures: {OUTPUT}", sep="\n")
+    print(*table.lines(BOUNDS), f"all figures: {options.output}", sep="\n")
     return 1 if any(table.verdict(value, bound, row) == "MISSED" for _, value, bound, _ in table.found(BOUNDS)) else 0
 
 
