@@ -31,17 +31,22 @@ def test_it_finds_its_modules(environment: dict[str, str]) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_few_images_have_figures_and_no_verdict(environment: dict[str, str], weights: Path) -> None:
+def test_few_images_have_figures_and_no_verdict(environment: dict[str, str], weights: Path, tmp_path: Path) -> None:
     if not (PROJECT / ".venv/yarn-jars").is_dir():
         pytest.skip("no jars of YARN: make .venv/.yarn")
     environment["FRUITS_TEST_WEIGHTS"] = str(weights)
     done = subprocess.run(
-        [*COMMAND, "--images", "300"], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+        [*COMMAND, "--images", "300", "--output", tmp_path / "scale.json"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
 
     assert done.returncode == 0, done.stdout
     assert "too short for a verdict" in done.stdout
-    figures = json.loads((PROJECT / "bench-output/scale.json").read_text())
+    figures = json.loads((tmp_path / "scale.json").read_text())
     assert figures["features"] == figures["images"] == 300
     assert figures["components"] > 0
     assert figures["seconds"].keys() == {"upload", "inventory", "export", "extract", "reduce", "check"}
