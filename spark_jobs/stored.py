@@ -2,6 +2,10 @@
 
 from typing import NamedTuple
 
+# What a step says of a file that it has written: the fields of `Stored`, and of its rows `rows`, how many they are, and the
+# fields of `checksums.Checksums`, as far as they are known.
+Facts = dict[str, int | str]
+
 
 class Stored(NamedTuple):
     """A file or an object, as it was written, read or listed.

@@ -44,14 +44,14 @@ def _take_objects(response_dict: dict[str, Any], customized_response_dict: dict[
         return  # botocore says so
     space = root.tag.removesuffix("ListBucketResult")
     items = root.findall(f"{space}Contents")
-    key, etag, size, modified = (
+    keys, etags, sizes, times = (
         [item.findtext(f"{space}{name}") or "" for item in items] for name in ("Key", "ETag", "Size", "LastModified")
     )
     if root.findtext(f"{space}EncodingType") == "url":  # botocore asks for it: XML cannot hold every character
-        key = _unquoted(key)
+        keys = _unquoted(keys)
     customized_response_dict["Objects"] = [
-        Listed(one, tag.strip('"'), int(length), then)
-        for one, tag, length, then in zip(key, etag, size, modified, strict=True)
+        Listed(key, etag.strip('"'), int(size), modified)
+        for key, etag, size, modified in zip(keys, etags, sizes, times, strict=True)
     ]
     for item in items:
         root.remove(item)

@@ -1,6 +1,7 @@
 """What a run has written, judged: by what the cluster says of each file, by what is there, and by rows that are read again."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -58,15 +59,26 @@ def check_run_outputs(outputs: Outputs, model_id: str, work: Workspace) -> int:
     with work.collect("manifest", KEYS) as rows:
         for batch in datasets.stream(outputs.files, layout.manifest, datasets.KEY):
             rows.add(pa.Table.from_batches([batch]))
-    asked, total = work.row(checksums.ROWS_AND_SUM.format("manifest"))
-    sums = asked, checksums.images_checksum(total)
-    done = said(features, rejects)
+    sums, done = given(work, "manifest"), said(features, rejects)
     if sums != done:  # or nothing is said
         check_rows(outputs, features, rejects, model_id, work)
         file_checks.check_sums(sums, done or sums, layout.run_features.uri, checks.EXACTLY_ONCE)
     for name in some(features, SAMPLED_FILES):
-        check_features_again(outputs, features, name, model_id)
-    return sum(check_rejects_again(outputs, rejects, name) for name in rejects.names)
+        check_again(
+            outputs,
+            features,
+            name,
+            datasets.FEATURES,
+            [*NETWORK, "features"],
+            lambda batch: checks.check_feature_batch(batch, model_id, features.where.uri),
+        )
+    return sum(check_again(outputs, rejects, name, datasets.REJECTS, datasets.KEY) for name in rejects.names)
+
+
+def given(work: Workspace, table: str) -> tuple[int, str]:
+    """Return how many images a table has, and their checksum."""
+    rows, total = work.row(checksums.ROWS_AND_SUM.format(table))
+    return rows, checksums.images_checksum(total)
 
 
 def said(*parts: Dataset) -> tuple[int, str] | None:
@@ -89,23 +101,21 @@ def check_rows(outputs: Outputs, features: Dataset, rejects: Dataset, model_id: 
     checks.check_network(work, model_id, features.where.uri)
 
 
-def check_features_again(outputs: Outputs, features: Dataset, name: str, model_id: str) -> None:
-    """Check the rows of a file of features, and that they are what its step says."""
+def check_again(
+    outputs: Outputs,
+    dataset: Dataset,
+    name: str,
+    schema: pa.Schema,
+    columns: list[str],
+    check_batch: Callable[[pa.RecordBatch], None] = lambda _: None,
+) -> int:
+    """Check the rows of a file by `check_batch`, and that they are what its step says; return how many they are."""
     found = FileChecksums()
-    for batch in outputs.rows(features, name, datasets.FEATURES, [*NETWORK, "features"]):
-        checks.check_feature_batch(batch, model_id, features.where.uri)
+    for batch in outputs.rows(dataset, name, schema, columns):
+        check_batch(batch)
         found.add(batch)
-    if features.written:
-        file_checks.check_sample((features.where / name).uri, features.written.files[name], found)
-
-
-def check_rejects_again(outputs: Outputs, rejects: Dataset, name: str) -> int:
-    """Check that the rows of a file of rejects are what its step says; return how many they are."""
-    found = FileChecksums()
-    for batch in outputs.rows(rejects, name, datasets.REJECTS, datasets.KEY):
-        found.add(batch)
-    if rejects.written:
-        file_checks.check_sample((rejects.where / name).uri, rejects.written.files[name], found)
+    if dataset.written:
+        file_checks.check_sample((dataset.where / name).uri, dataset.written.files[name], found)
     return found.rows
 
 
@@ -130,9 +140,7 @@ def check_results(outputs: Outputs, plan: Plan, model_id: str, report: dict[str,
     vectors = outputs.vectors(report)
     history.collect_outcomes(outputs.hook, layout, work, model_id)
     work.run("CREATE VIEW usable AS SELECT path, '' AS etag FROM inventory SEMI JOIN extracted USING (path, etag)")
-    usable, total = work.row(checksums.ROWS_AND_SUM.format("usable"))
-    sums = usable, checksums.images_checksum(total)
-    done = said(vectors)
+    sums, done = given(work, "usable"), said(vectors)
     if sums != done:  # or nothing is said
         with work.collect("vectors", PATHS) as rows:
             for name in vectors.names:
@@ -141,18 +149,15 @@ def check_results(outputs: Outputs, plan: Plan, model_id: str, report: dict[str,
         checks.check_vectors(work, vectors.where.uri)
         file_checks.check_sums(sums, done or sums, vectors.where.uri, checks.ONE_VECTOR)
     for name in some(vectors, SAMPLED_VECTOR_FILES):
-        check_vectors_again(outputs, vectors, name, report["components"])
-    return usable
-
-
-def check_vectors_again(outputs: Outputs, vectors: Dataset, name: str, components: int) -> None:
-    """Check the rows of a file of vectors, and that they are what its step says."""
-    found = FileChecksums()
-    for batch in outputs.rows(vectors, name, datasets.PCA, ["path", "features_pca"]):
-        checks.check_vector_batch(batch, components, vectors.where.uri)
-        found.add(batch)
-    if vectors.written:
-        file_checks.check_sample((vectors.where / name).uri, vectors.written.files[name], found)
+        check_again(
+            outputs,
+            vectors,
+            name,
+            datasets.PCA,
+            ["path", "features_pca"],
+            lambda batch: checks.check_vector_batch(batch, report["components"], vectors.where.uri),
+        )
+    return sums[0]
 
 
 def progress(run: Run, plan: Plan, rejects: int) -> dict[str, Any]:

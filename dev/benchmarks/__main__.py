@@ -9,12 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import rows
 from benchmarks.bench import FULL, SMALL, Bench
-from benchmarks.machine import Stolen, load, others, this_machine
+from benchmarks.machine import Conditions, load, this_machine
 from benchmarks.measuring import SkippedError
 from benchmarks.samples import PROJECT
 from benchmarks.table import Measured, Table, insert, shown
@@ -44,8 +43,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(name: str, bench: Bench) -> Measured:
     """Measure one row; a row that fails does not take the others with it."""
-    began, before, neighbors = datetime.now(UTC), load(), others()
-    started, stolen = time.monotonic(), Stolen()
+    conditions = Conditions()
     figures, skipped, error = {}, "", ""
     try:
         figures = rows.ROWS[name](bench)
@@ -53,17 +51,7 @@ def measure(name: str, bench: Bench) -> Measured:
         skipped = str(reason)
     except Exception as failure:  # noqa: BLE001 - it is told, and the exit code is 1
         error = f"{type(failure).__name__}: {failure}"
-    seconds, share = time.monotonic() - started, stolen.share()
-    return Measured(
-        figures=figures,
-        skipped=skipped,
-        error=error,
-        began=began.isoformat(timespec="seconds"),
-        seconds=round(seconds, 1),
-        load=(before, load()),
-        others=(neighbors, others()),
-        stolen=share,
-    )
+    return Measured(figures=figures, skipped=skipped, error=error, **conditions.so_far())
 
 
 def report(row: Measured, total: float) -> None:

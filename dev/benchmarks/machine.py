@@ -5,7 +5,9 @@ import platform
 import re
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 # Instructions that decide how fast LiteRT's kernels are: of x86, then of arm64.
 FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "asimddp", "sve", "sve2")
@@ -60,19 +62,31 @@ def others(seconds: float = 1.0) -> float:
     return round(1 - idle / total, 2) if total else 0.0
 
 
-class Stolen:
-    """Measures from now on which share of all cores the hypervisor gives to other guests.
-
-    It takes nothing from a guest that waits, so that `others` cannot see it.
-    """
+class Conditions:
+    """Measures from now on what a row is measured under."""
 
     def __init__(self) -> None:
-        self._began = _ticks()
+        self._began, self._load, self._others = datetime.now(UTC), load(), others()
+        self._started, self._ticks = time.monotonic(), _ticks()
 
-    def share(self) -> float:
-        """Return the share so far; 0 where Linux does not say."""
-        passed = [now - then for now, then in zip(_ticks(), self._began, strict=True)]
+    def stolen(self) -> float:
+        """Return the share of all cores that the hypervisor has given to other guests; 0 where Linux does not say.
+
+        It takes nothing from a guest that waits, so that `others` cannot see it.
+        """
+        passed = [now - then for now, then in zip(_ticks(), self._ticks, strict=True)]
         return round(passed[7] / sum(passed), 2) if sum(passed) else 0.0
+
+    def so_far(self) -> dict[str, Any]:
+        """Return the attributes of `table.Measured` that are not about figures."""
+        seconds, stolen = time.monotonic() - self._started, self.stolen()
+        return {
+            "began": self._began.isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "load": (self._load, load()),
+            "others": (self._others, others()),
+            "stolen": stolen,
+        }
 
 
 def _ticks() -> list[int]:

@@ -14,7 +14,6 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import boto3
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from benchmarks.bounds import Bounds, at_least, indication, shown
-from benchmarks.machine import Stolen, load, others, this_machine
+from benchmarks.machine import Conditions, load, this_machine
 from benchmarks.samples import PROJECT, originals
 from benchmarks.table import Measured, Table
 from benchmarks.watch import Watch
@@ -137,8 +136,7 @@ class Scale:
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     print(f"{options.images:,} images on two nodes of YARN, on {this_machine()}; load {load():.1f}", flush=True)
-    began, before, neighbors, started = datetime.now(UTC), load(), others(), time.monotonic()
-    stolen = Stolen()
+    conditions = Conditions()
     timing = Timing(starting=0.3, bootstrapping=0.2, terminating=0.3)
     with (
         tempfile.TemporaryDirectory(prefix="fruits-scale-") as folder,
@@ -152,14 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.output.write_text(json.dumps(figures, indent=2) + "\n")
     print(f"  images/s by {options.window:.0f} s: {' '.join(map(str, figures['rates']))}")
     print(f"  driver_mb at the end of each, JVM and Python: {' '.join(map(str, figures['driver_mb']))}")
-    row = Measured(
-        {key: figures[key] for key in BOUNDS if not math.isnan(figures[key])},
-        began=began.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - started, 1),
-        load=(before, load()),
-        others=(neighbors, others()),
-        stolen=stolen.share(),
-    )
+    row = Measured({key: figures[key] for key in BOUNDS if not math.isnan(figures[key])}, **conditions.so_far())
     if not row.figures:
         print(f"  too short for a verdict: three windows of {options.window:.0f} s are needed")
     table = Table("full", str(this_machine()), {"scale": row})

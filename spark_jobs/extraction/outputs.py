@@ -16,7 +16,7 @@ from spark_jobs.errors import DamagedFileError, JobError
 from spark_jobs.extraction.chunks import OWN_NAME, Chunk
 from spark_jobs.extraction.feature_file import Committed, Reject, read_committed
 from spark_jobs.extraction.rejects import TRANSIENT
-from spark_jobs.stored import Stored
+from spark_jobs.stored import Facts, Stored
 
 EXAMPLES = 3  # of each reason, in the error
 READ_AT_ONCE = 32
@@ -165,7 +165,7 @@ def _mismatch(found: Committed | DamagedFileError, chunk: Chunk, model_id: str) 
     return f"{counts} for {chunk.images} images of {model_id}"
 
 
-def _facts(file: Committed) -> dict[str, object]:
+def _facts(file: Committed) -> Facts:
     """Return what `_SUCCESS` says of a file; of one that an earlier version has written, no checksums."""
     checksums = asdict(file.checksums) if file.checksums else {}
     return {**file.stored._asdict(), "rows": file.features, **checksums}

@@ -21,6 +21,7 @@ from spark_jobs.reduction.moments import Moments, batch_moments, matrix
 from spark_jobs.reduction.pca import Pca
 from spark_jobs.schemas import PCA
 from spark_jobs.session import slots
+from spark_jobs.stored import Facts
 
 # How many partial results meet in one place, the driver included: 4 x 13 MB for 1,280 features.
 FAN_IN = 4
@@ -30,8 +31,6 @@ LEAST_ROWS, MOST_ROWS = 4096, 65_536
 
 FILE_BYTES = 64 * 2**20  # a task holds four times as much while it writes
 LEAST_VECTORS = 16_384  # in a file, if there are so many
-
-Facts = dict[str, int | str]  # of the rows of a file: `rows`, how many they are, and the attributes of `Checksums`
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,8 @@ def _in_order(partials: Iterable[tuple[int, Scan]]) -> Scan:
 def project(context: SparkContext, features: Features, pca: Pca, uri: str) -> dict[str, Facts]:
     """Write the `schemas.PCA` rows of features, one for one, to the folder `uri`, which is emptied first.
 
-    Returns what is in each file, by name: `check_outputs` proves by it that each image has one vector, and reads few of them.
+    Returns what is known of the rows of each file, by name: `check_outputs` proves by it that each image has one vector, and
+    reads few of them.
 
     A task writes one file of about `FILE_BYTES` at most, in order of path, in one request: it is whole or absent, and another
     attempt of the task writes the same.

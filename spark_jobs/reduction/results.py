@@ -7,9 +7,10 @@ from pyspark import SparkContext
 
 from spark_jobs import uris
 from spark_jobs.reduction import pca_model
-from spark_jobs.reduction.distributed import Facts, project
+from spark_jobs.reduction.distributed import project
 from spark_jobs.reduction.feature_rows import Features
 from spark_jobs.reduction.pca_model import PcaModel
+from spark_jobs.stored import Facts
 
 Written = dict[str, dict[str, Facts]]
 
@@ -29,23 +30,23 @@ class Results:
         pca_model.save(model, uris.join(self.output, "model"))
 
     def save_vectors(self, context: SparkContext, features: Features, model: PcaModel) -> dict[str, Facts]:
-        """Project the features and write `pca/`; return what is in its files, by name."""
+        """Project the features and write `pca/`; return what is known of the rows of its files, by name."""
         return project(context, features, model.pca, uris.join(self.output, "pca"))
 
     def written(self, vectors: Mapping[str, Facts]) -> Written:
         """Return the files of `pca/` and of `model/`, by folder and name; no marks and no checksums of Hadoop's.
 
         Args:
-            vectors: what is known of the rows of the files of `pca/`.
+            vectors: what `save_vectors` has returned.
         """
-        found = {folder: uris.list_stored(uris.join(self.output, folder)) for folder in ("pca", "model")}
+        return {"pca": self._files("pca", vectors), "model": self._files("model", {})}
+
+    def _files(self, folder: str, rows: Mapping[str, Facts]) -> dict[str, Facts]:
+        found = uris.list_stored(uris.join(self.output, folder))
         return {
-            folder: {
-                name: {**stored._asdict(), **(vectors.get(name, {}) if folder == "pca" else {})}
-                for name, stored in files.items()
-                if not name.rpartition("/")[2].startswith(("_", "."))
-            }
-            for folder, files in found.items()
+            name: {**stored._asdict(), **rows.get(name, {})}
+            for name, stored in found.items()
+            if not name.rpartition("/")[2].startswith(("_", "."))
         }
 
     def sizes(self, features_uri: str, written: Written) -> dict[str, int]:

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from spark_jobs import uris
-from spark_jobs.reduction.distributed import Facts
 from spark_jobs.reduction.moments import Floats, Moments
 from spark_jobs.reduction.pca_model import PcaModel
 from spark_jobs.reduction.selection import InventorySummary
 from spark_jobs.report import content
 from spark_jobs.report.content import Sample
+from spark_jobs.stored import Facts
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ class Report:
             compared: of `Background.compared`.
             written: what is known of the files beside the report, by folder and name.
         """
-        found = self.content | dict(compared) | {"timings": dict(timings), "sizes": dict(sizes)}
-        found["written"] = {folder: dict(files) for folder, files in written.items()}
+        found = self.content | dict(compared) | {"timings": timings, "sizes": sizes, "written": written}
         for name, image in self.charts.pngs.items():
             uris.write_bytes(uris.join(output, f"{name}.png"), image)
         uris.write_json(uris.join(output, "report.json"), found)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import rows
+from benchmarks import machine, rows
 from benchmarks.bench import FULL, SMALL, Bench
 from benchmarks.bounds import at_least
 from benchmarks.machine import Machine
@@ -30,7 +30,7 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.setattr(Bench, "images", [])
     monkeypatch.setattr(Bench, "model", Path("model.json"))
-    monkeypatch.setattr(benchmarks, "others", lambda: 0.0)
+    monkeypatch.setattr(machine, "others", lambda: 0.0)
     monkeypatch.setattr(benchmarks, "this_machine", lambda: Machine("Test CPU", "avx2", 2))
     monkeypatch.setattr(benchmarks, "OUTPUT", tmp_path / "bench-output/bench.json")
     return tmp_path / "bench-output/bench.json"

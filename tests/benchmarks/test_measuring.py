@@ -53,11 +53,12 @@ def test_the_name_of_the_processor() -> None:
 
 def test_what_the_hypervisor_takes_counts_as_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(machine, "others", lambda: 0.0)
     machine.STAT.write_text("cpu  100 0 50 800 10 0 0 40 0 0\ncpu0 ...\n")
-    stolen = machine.Stolen()
+    conditions = machine.Conditions()
     machine.STAT.write_text("cpu  160 0 50 800 10 0 0 80 0 0\ncpu0 ...\n")
 
-    assert stolen.share() == 0.4
+    assert conditions.so_far()["stolen"] == 0.4
 
 
 def test_the_start_of_a_job_is_no_part_of_a_further_images_price() -> None:
