@@ -1,9 +1,11 @@
 """Local files -> content-addressed S3 keys: same content, same key, no upload.
 
 A run never sees half of a deployment: keys are never overwritten with other content, so a cluster that is still working
-for an earlier version keeps the scripts it was started with.
+for an earlier version keeps the scripts it was started with. What something else has written there is found by S3's own
+checksum, and replaced: nodes run these files.
 """
 
+import base64
 import hashlib
 import io
 import zipfile
@@ -31,6 +33,11 @@ class Artifact:
     def key(self) -> str:
         """Return `<first 16 hex digits of the content's SHA-256>/<name>`, relative to the artifacts folder."""
         return f"{hashlib.sha256(self.content).hexdigest()[:16]}/{self.name}"
+
+    @property
+    def checksum(self) -> str:
+        """Return the SHA-256 as S3 writes it."""
+        return base64.b64encode(hashlib.sha256(self.content).digest()).decode()
 
 
 def jobs_zip(package: Path) -> bytes:
@@ -64,14 +71,17 @@ def local_artifacts(project: Path) -> list[Artifact]:
 
 
 def deploy(hook: S3Hook, run: Run, project: Path) -> dict[str, str]:
-    """Upload what S3 does not hold yet; return each artifact's name and s3:// URI."""
+    """Upload what S3 does not hold as it is here; return each artifact's name and s3:// URI."""
     uris = {}
     for artifact in local_artifacts(project):
         target = run.layout.artifacts / artifact.key
-        if objects.exists(hook, target):
+        found = objects.sha256(hook, target)
+        if found == artifact.checksum:
             hook.log.info("unchanged  %s", target.key)
         else:
-            objects.put(hook, target, artifact.content)
+            if found is not None:
+                hook.log.warning("%s is not what was deployed there: uploaded again", target.uri)
+            objects.put(hook, target, artifact.content, ChecksumAlgorithm="SHA256")
             hook.log.info("uploaded   %s (%d bytes)", target.key, len(artifact.content))
         uris[artifact.name] = target.uri
     return uris

@@ -33,17 +33,28 @@ def exists(hook: S3Hook, where: Location) -> bool:
     return bool(hook.check_for_key(where.key, where.bucket))
 
 
+def sha256(hook: S3Hook, where: Location) -> str | None:
+    """Return the SHA-256 that S3 keeps of an object, in Base64; empty if it keeps none, None if there is no such object."""
+    client: Any = hook.get_conn()
+    try:
+        return str(
+            client.head_object(Bucket=where.bucket, Key=where.key, ChecksumMode="ENABLED").get("ChecksumSHA256", "")
+        )
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return None
+        raise
+
+
 def read(hook: S3Hook, where: Location) -> Any:
     """Return S3's answer to a GET; without the HEAD before it that a hook's `get_key` sends, whose errors give no reason."""
     return hook.get_conn().get_object(Bucket=where.bucket, Key=where.key)
 
 
-def put(hook: S3Hook, where: Location, content: bytes, **conditions: str) -> None:
-    """Write an object in one PUT: readers see the whole of it or nothing."""
+def put(hook: S3Hook, where: Location, content: bytes, **more: str) -> None:
+    """Write an object in one PUT, with more parameters if given: readers see the whole of it or nothing."""
     client: Any = hook.get_conn()
-    client.put_object(
-        Bucket=where.bucket, Key=where.key, Body=content, ContentType=content_type(where.key), **conditions
-    )
+    client.put_object(Bucket=where.bucket, Key=where.key, Body=content, ContentType=content_type(where.key), **more)
 
 
 def put_json(hook: S3Hook, where: Location, document: dict[str, Any]) -> None:

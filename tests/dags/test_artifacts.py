@@ -57,6 +57,19 @@ def test_only_what_changed_is_uploaded(hook: S3Hook, make_run: Callable[..., Run
     )
 
 
+def test_what_something_else_has_written_there_is_replaced(
+    hook: S3Hook, make_run: Callable[..., Run], project: Path
+) -> None:
+    first = deploy(hook, make_run(), project)
+    key = first["install_dependencies.sh"].removeprefix("s3://fruits/")
+    right = hook.read_key(key, "fruits")
+    for wrong in (right.replace("#", "$"), "", "echo another"):
+        hook.load_string(wrong, key, "fruits", replace=True)
+
+        assert deploy(hook, make_run(), project) == first
+        assert hook.read_key(key, "fruits") == right
+
+
 def test_the_zip_holds_the_importable_package_and_nothing_else() -> None:
     names = zipfile.ZipFile(io.BytesIO(jobs_zip(PROJECT / "spark_jobs"))).namelist()
 
