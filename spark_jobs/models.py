@@ -37,7 +37,9 @@ def read_artifact(uri: str) -> ModelArtifact:
     try:
         return ModelArtifact.parse(content)
     except ValueError as error:
-        raise JobError(f"{uri}: not a model made by export_model ({error})") from error
+        raise JobError(
+            f"{uri}: not a model made by export_model ({error}): delete it, and run export_model again"
+        ) from error
 
 
 def model_id_of(model: str) -> str:

@@ -13,6 +13,9 @@ from fruit_features.settings import IMAGENET
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
+# A packed model ends as a ZIP archive does: with this, and 18 bytes more.
+END_OF_ZIP, END_OF_ZIP_BYTES = b"PK\x05\x06", 22
+
 # What the exporter on the cluster calls its models; export_model fails if its own values differ.
 NETWORK, INPUT_SIZE, EXPORTER = "mobilenetv2", 224, "v1"
 
@@ -66,9 +69,20 @@ def artifact(run: Run, model: str) -> Location:
     return run.layout.models / model / "model.tflite"
 
 
+def is_whole(hook: S3Hook, where: Location) -> bool:
+    """Say whether there is a network, and all of it: half of one, as a copy leaves that broke off, `export_model` makes anew."""
+    try:
+        answer = hook.get_conn().get_object(Bucket=where.bucket, Key=where.key, Range=f"bytes=-{END_OF_ZIP_BYTES}")
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"NoSuchKey", "InvalidRange"}:  # the second: it is empty
+            return False
+        raise
+    return bool(answer["Body"].read().startswith(END_OF_ZIP))
+
+
 def point_to(hook: S3Hook, run: Run, model: str | None) -> bool:
     """Write the run's pointer to a network that is in S3 already, as `export_model` would; say whether it is."""
-    if model is None or not objects.exists(hook, artifact(run, model)):
+    if model is None or not is_whole(hook, artifact(run, model)):
         return False
     objects.put_json(hook, run.layout.model_pointer, {"model_id": model, "uri": artifact(run, model).uri})
     return True

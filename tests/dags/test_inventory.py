@@ -23,6 +23,7 @@ from tests.dags.conftest import RUN_ID, task
 
 WEIGHTS = model.HDF5_SIGNATURE + b"weights"
 MODEL_ID = f"mobilenetv2-{hashlib.sha256(WEIGHTS).hexdigest()[:16]}-224-v1"
+MODEL = b"a model" + model.END_OF_ZIP + bytes(18)
 Build = Callable[..., Run]
 LISTED = "2026-11-22T10:00:00+00:00"
 
@@ -397,7 +398,10 @@ def test_a_model_that_is_there_is_pointed_to(hook: S3Hook, build: Build) -> None
     assert not inventory.find_new(hook, run).model_exported
     assert not objects.exists(hook, run.layout.model_pointer)
 
-    hook.load_bytes(b"a model", f"models/{MODEL_ID}/model.tflite", "fruits")
+    for broken_off in (b"", b"half of a model, which is longer than its end"):
+        hook.load_bytes(broken_off, f"models/{MODEL_ID}/model.tflite", "fruits", replace=True)
+        assert not inventory.find_new(hook, run).model_exported
+    hook.load_bytes(MODEL, f"models/{MODEL_ID}/model.tflite", "fruits", replace=True)
     assert inventory.find_new(hook, run).model_exported
     assert objects.read_json(hook, run.layout.model_pointer) == {
         "model_id": MODEL_ID,
@@ -501,7 +505,7 @@ def test_a_dry_run_says_what_a_run_would_do_and_cost_and_writes_nothing(
     publish(hook, build(), model_id=MODEL_ID)
     put_images(hook, *images)
     hook.load_bytes(WEIGHTS + b"others", "weights/other.h5", "fruits")
-    hook.load_bytes(b"a model", f"models/{MODEL_ID}/model.tflite", "fruits")
+    hook.load_bytes(MODEL, f"models/{MODEL_ID}/model.tflite", "fruits")
     before = hook.list_keys("fruits")
     run = build(dry_run=True, **params)
 
