@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import requests
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 from emr_client import Emr, client, error, step
 
 from local_emr import LocalEmr
@@ -132,6 +132,14 @@ def test_any_operation_can_be_throttled(local_emr: LocalEmr, cluster_api: Emr, c
     with pytest.raises(ClientError) as raised:
         cluster_api.state(cluster)
     assert error(raised)[0] == "ThrottlingException"
+
+
+def test_an_answer_is_lost_and_the_cluster_is_there(local_emr: LocalEmr, cluster_api: Emr) -> None:
+    local_emr.faults.add(fault="lost-answer", operation="RunJobFlow", times=1)
+    once = Emr(client(local_emr, "emr", retries={"total_max_attempts": 1}))
+    with pytest.raises(ConnectionClosedError):
+        once.create(Name="unheard")
+    assert [found["Name"] for found in cluster_api.client.list_clusters()["Clusters"]] == ["unheard"]
 
 
 def test_there_is_no_capacity(local_emr: LocalEmr, cluster_api: Emr) -> None:

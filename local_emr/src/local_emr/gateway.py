@@ -60,12 +60,18 @@ class Gateway:
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         service, region = self._scope(environ)
         if target.startswith(protocol.TARGET_PREFIX):
-            operation = target.removeprefix(protocol.TARGET_PREFIX)
-            status, answer = protocol.respond(self._emr, operation, environ["wsgi.input"].read(), region)
-            return _json(start_response, status, answer)
+            return self._answer_emr(environ, start_response, target.removeprefix(protocol.TARGET_PREFIX), region)
         if service == "s3":
             return self._answer_s3(environ, start_response)
         return self._answer_quota(environ, start_response) or self._answer_moto(environ, start_response)
+
+    def _answer_emr(
+        self, environ: Environ, start_response: StartResponse, operation: str, region: str
+    ) -> Iterable[bytes]:
+        status, answer = protocol.respond(self._emr, operation, environ["wsgi.input"].read(), region)
+        if self._faults.match("lost-answer", {"operation": operation}):
+            raise ConnectionDropped
+        return _json(start_response, status, answer)
 
     def _answer_quota(self, environ: Environ, start_response: StartResponse) -> list[bytes] | None:
         """Return the answer to a request for one of EC2's quotas, which moto lacks; None to any other."""

@@ -20,6 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "s3-drop": {"after_bytes": 0},
     "s3-latency": {"milliseconds": None},
     "throttle": {},
+    "lost-answer": {},
     "no-capacity": {},
     "step-exit": {"exit_code": 1, "after_seconds": 0.0},
     "step-kill": {"signal": 9, "after_seconds": 0.0},
@@ -36,6 +37,7 @@ SELECTORS: dict[str, tuple[str, ...]] = {
     "s3-drop": ("method", "bucket", "key"),
     "s3-latency": ("method", "bucket", "key"),
     "throttle": ("operation",),
+    "lost-answer": ("operation",),
     "no-capacity": ("cluster",),
     "step-exit": ("cluster", "step"),
     "step-kill": ("cluster", "step"),
@@ -47,7 +49,7 @@ SELECTORS: dict[str, tuple[str, ...]] = {
     "cluster-lost": ("cluster", "step"),
 }
 # Kinds that hit requests: only there a share makes sense, and a count in time.
-REQUEST_KINDS = frozenset({"s3-error", "s3-drop", "s3-latency", "throttle"})
+REQUEST_KINDS = frozenset({"s3-error", "s3-drop", "s3-latency", "throttle", "lost-answer"})
 
 
 class FaultError(ValueError):
