@@ -3,27 +3,50 @@
 After each: no cluster is alive, `latest.json` is whole, and a rerun has every image once.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from tests.live.conftest import Live
 from tests.live.runs import WAITS, assert_whole, extracting, held_at, publish_first
+from tests.webhook import Messages
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def live_settings() -> Mapping[str, str]:
-    """Uploads start no runs."""
-    return {"FRUITS_QUEUE_URL": ""}
+def told() -> Iterator[Messages]:
+    """What is told of runs."""
+    with Messages() as messages:
+        yield messages
+
+
+@pytest.fixture(scope="module")
+def live_settings(told: Messages) -> Mapping[str, str]:
+    """Uploads start no runs, and every run is late: none is over within two seconds."""
+    chat = {"conn_type": "http", "host": told.url}
+    return {
+        "FRUITS_QUEUE_URL": "",
+        "AIRFLOW_CONN_CHAT": json.dumps(chat),
+        "FRUITS_NOTIFY_CONN": "chat",
+        "FRUITS_DEADLINE_HOURS": str(2 / 3600),
+    }
 
 
 @pytest.fixture(scope="module", autouse=True)
-def first(live: Live) -> None:
-    """There are published results."""
-    publish_first(live)
+def first(live: Live) -> str:
+    """The run of the first results."""
+    return publish_first(live)
+
+
+def test_a_run_that_is_not_over_in_time_is_told_of_and_goes_on(live: Live, told: Messages, first: str) -> None:
+    """The scheduler sees it, and the triggerer tells of it."""
+    text = told.wait_for(f"run {first} is not over after", WAITS)
+    assert "What to do: see which task runs." in text
+    assert told.count(first) == 1
+    assert live.api.tasks(first)["publish"]["state"] == "success"
 
 
 @pytest.mark.parametrize("part", ["scheduler", "triggerer"])
