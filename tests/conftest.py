@@ -28,6 +28,8 @@ if importlib.util.find_spec(
         "LOCAL_EMR_CLASS_ARCHIVE": str(PROJECT / ".venv/spark-classes.jsa"),
     }
 
+    pytest_plugins = ["tests.cluster_lives"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with slow tests: with several processes, what starts last decides when all have ended.

@@ -44,6 +44,11 @@ def at_start_of(task_id: str, do: Callable[[], Any]) -> Callable[[str], None]:
     return watch
 
 
+def read(pipeline: Pipeline, key: str) -> bytes:
+    content: bytes = pipeline.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    return content
+
+
 def column(pipeline: Pipeline, prefix: str, name: str) -> list[Any]:
     """One column of all part files below a prefix that can be read."""
     found: list[Any] = []

@@ -21,6 +21,7 @@ from tests.dags.published import (
     published_pipeline,
     put_image,
     put_new_images,
+    read,
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -43,11 +44,6 @@ def before(pipeline: Pipeline, new: list[str]) -> dict[str, Any]:
     """What is published before a test, in which there are new images."""
     assert new
     return pipeline.latest()
-
-
-def read(pipeline: Pipeline, key: str) -> bytes:
-    content: bytes = pipeline.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-    return content
 
 
 def test_images_are_replaced_and_deleted_in_mid_run(pipeline: Pipeline, new: list[str]) -> None:

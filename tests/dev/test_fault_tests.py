@@ -1,6 +1,8 @@
 """`make test-faults` ends with a table: each row of docs/failures.md and whether its test has passed."""
 
-from fault_tests import PAGE, named_tests, rows, table, verdicts
+import re
+
+from fault_tests import PAGE, Verdict, named_tests, rows, table, verdicts
 
 ROWS = """
 | failure | injected by | what the user sees | cluster | what a rerun does | test |
@@ -9,25 +11,44 @@ ROWS = """
 | the bucket is gone | DeleteBucket | an error | none | runs | `tests/dags/test_a.py::test_gone` |
 | a node is lost | `kill-node` | nothing | as its work | - | `tests/yarn/test_b.py::test_node` |
 | a late attempt | a second call | nothing | as its work | - | `tests/spark_jobs/test_c.py::test_late` |
+| no role | its name | an error | none | runs | `tests/dags/test_a.py::test_gone`, `tests/dags/test_d.py::test_whole` |
+| a step fails | `step-exit` | an error | none | runs | `tests/dags/test_d.py::test_whole`, `tests/dags/test_e.py::test_life` |
 """
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.dags.test_a" name="test_down[find]" time="1.5"/>
 <testcase classname="tests.dags.test_a" name="test_down[reduce]" time="2.5"><failure message="no"/></testcase>
 <testcase classname="tests.dags.test_a" name="test_gone" time="0.1"/>
 <testcase classname="tests.yarn.test_b" name="test_node" time="0"><skipped/></testcase>
+<testcase classname="tests.dags.test_e" name="test_life[a]" time="2"><properties><property name="cluster_lived_on_s" value="0.6"/>
+</properties></testcase>
+<testcase classname="tests.dags.test_e" name="test_life[b]" time="2"><properties><property name="cluster_lived_on_s" value="1.2"/>
+</properties></testcase>
 </testsuite></testsuites>"""
 
 
 def test_a_test_with_parameters_has_the_worst_of_its_verdicts() -> None:
-    assert verdicts([REPORT])["tests/dags/test_a.py::test_down"] == ("failed", 4.0)
+    assert verdicts([REPORT])["tests/dags/test_a.py::test_down"] == Verdict("failed", 4.0)
+
+
+def test_of_several_clusters_the_one_that_lived_on_for_longest_counts() -> None:
+    assert verdicts([REPORT])["tests/dags/test_e.py::test_life"] == Verdict("passed", 4.0, lived_on=1.2)
 
 
 def test_every_row_has_its_verdict() -> None:
     text, good = table(ROWS, [REPORT])
     _, *lines, summary = text.splitlines()
     assert not good
-    assert [line.split()[-3] for line in lines] == ["failed", "passed", "skipped", "run"]
-    assert summary == "4 rows of docs/failures.md: 1 failed, 1 passed, 1 skipped, 1 not run"
+    found = [re.search(r"(not run|passed|skipped|failed)  ", line) for line in lines]
+    assert [match and match[1] for match in found] == ["failed", "passed", "skipped", "not run", "not run", "not run"]
+    assert summary == "6 rows of docs/failures.md: 3 not run, 1 failed, 1 passed, 1 skipped"
+
+
+def test_a_row_of_two_tests_has_the_worse_verdict_and_the_time_of_both() -> None:
+    ran = '<testsuite><testcase classname="tests.dags.test_d" name="test_whole" time="3"/></testsuite>'
+    text, _ = table(ROWS, [REPORT, ran])
+    assert "  1.2 s passed       7  tests/dags/test_d.py::test_whole, tests/dags/test_e.py::test_life" in text
+    text, _ = table(ROWS, [REPORT, ran.replace("/></", "><error/></testcase></")])
+    assert text.count(" failed       7  ") == 1
 
 
 def test_nothing_failed_is_good() -> None:
