@@ -25,6 +25,14 @@ from tests.dags.published import (
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 # Here is one node: a task that fails on it would be tried there again, for minutes.
 ONE_TRY = {"spark.task.maxFailures": "1", "spark.excludeOnFailure.enabled": "false"}
+M5 = {"InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}]}
+HASTY = {
+    "SpotSpecification": {"TimeoutDurationMinutes": 1, "TimeoutAction": "TERMINATE_CLUSTER"}
+}  # EMR wants 5 or more
+FLEETS = [
+    {"InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1, **M5},
+    {"InstanceFleetType": "CORE", "TargetSpotCapacity": 1, "LaunchSpecifications": HASTY, **M5},
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +51,16 @@ def before(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
 
 def fault(**rule: Any) -> Callable[[Pipeline], object]:
     return lambda pipeline: pipeline.aws.faults.add(**rule)
+
+
+def fault_of_one_image(**rule: Any) -> Callable[[Pipeline], object]:
+    """Of the image that was put last: S3 is asked for each again and again, for a minute and a half."""
+
+    def do(pipeline: Pipeline) -> None:
+        last = max(pipeline.keys("images/Kiwi/new "), key=lambda key: int(key.removesuffix(".jpg").rpartition(" ")[2]))
+        pipeline.aws.faults.add(method="GET", key=last, **rule)
+
+    return do
 
 
 def no_fault(_: Pipeline) -> None:
@@ -73,7 +91,13 @@ def the_bootstrap_script_fails(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("task_id", "do", "params", "said"),
     [
-        pytest.param("create_cluster", lambda _: None, {"release_label": "emr-7.99.0"}, "emr-7.99.0", id="emr-refuses"),
+        pytest.param(
+            "create_cluster",
+            no_fault,
+            {"job_flow_overrides": {"Instances": {"InstanceFleets": FLEETS}}},
+            "TimeoutDurationMinutes must be from 5",
+            id="emr-refuses",
+        ),
         pytest.param("wait_for_cluster", the_bootstrap_script_fails, {}, "BOOTSTRAP_FAILURE", id="bootstrap"),
         pytest.param(
             "extract_features",
@@ -86,14 +110,14 @@ def the_bootstrap_script_fails(pipeline: Pipeline) -> None:
         pytest.param("extract_features", a_person_ends_the_cluster, {}, "the cluster is TERMINAT", id="cluster-ended"),
         pytest.param(
             "extract_features",
-            fault(fault="s3-error", status=500, method="GET", key="images/Kiwi/new*"),
+            fault_of_one_image(fault="s3-error", status=500),
             {"spark_defaults": ONE_TRY},
             "InternalError",
             id="s3-answers-500",
         ),
         pytest.param(
             "extract_features",
-            fault(fault="s3-drop", after_bytes=1000, method="GET", key="images/Kiwi/new*"),
+            fault_of_one_image(fault="s3-drop", after_bytes=1000),
             {"spark_defaults": ONE_TRY},
             "Kiwi/new",
             id="answers-break-off",
