@@ -10,6 +10,7 @@ import hashlib
 import io
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -29,15 +30,20 @@ class Artifact:
     name: str
     content: bytes
 
+    @cached_property
+    def digest(self) -> bytes:
+        """Return the content's SHA-256."""
+        return hashlib.sha256(self.content).digest()
+
     @property
     def key(self) -> str:
-        """Return `<first 16 hex digits of the content's SHA-256>/<name>`, relative to the artifacts folder."""
-        return f"{hashlib.sha256(self.content).hexdigest()[:16]}/{self.name}"
+        """Return `<first 16 hex digits of the digest>/<name>`, relative to the artifacts folder."""
+        return f"{self.digest.hex()[:16]}/{self.name}"
 
     @property
     def checksum(self) -> str:
-        """Return the SHA-256 as S3 writes it."""
-        return base64.b64encode(hashlib.sha256(self.content).digest()).decode()
+        """Return the digest as S3 writes it."""
+        return base64.b64encode(self.digest).decode()
 
 
 def jobs_zip(package: Path) -> bytes:
@@ -79,8 +85,8 @@ def deploy(hook: S3Hook, run: Run, project: Path) -> dict[str, str]:
         if found == artifact.checksum:
             hook.log.info("unchanged  %s", target.key)
         else:
-            if found is not None:
-                hook.log.warning("%s is not what was deployed there: uploaded again", target.uri)
+            if found is not None:  # another content's, or none: of an earlier version, or something else has written it
+                hook.log.warning("%s has not the checksum of what is deployed there: uploaded again", target.uri)
             objects.put(hook, target, artifact.content, ChecksumAlgorithm="SHA256")
             hook.log.info("uploaded   %s (%d bytes)", target.key, len(artifact.content))
         uris[artifact.name] = target.uri

@@ -17,6 +17,7 @@ from local_emr import LocalEmr
 from patient_s3 import PatientS3Hook
 from tests.conftest import PROJECT
 from tests.dags.pipeline import Pipeline
+from tests.dags.published import published_pipeline, put_new_images
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
 RUN = "manual__2026-11-22T10-00-00-00-00"
@@ -61,6 +62,27 @@ def drawn_pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, mode
     with LocalEmr(port=0) as aws:
         folder = tmp_path_factory.mktemp("airflow")
         yield Pipeline(aws, folder / "calls", folder, photographs, weights, real=False, models=models)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
+    """The pipeline in a bucket that has published results; modules that need another have their own."""
+    with published_pipeline(tmp_path_factory, weights, models) as made:
+        yield made
+
+
+@pytest.fixture
+def new(pipeline: Pipeline) -> Iterator[list[str]]:
+    """New images, by their names below images/; no fault outlives the test."""
+    yield put_new_images(pipeline)
+    pipeline.aws.faults.clear()
+
+
+@pytest.fixture
+def before(pipeline: Pipeline, new: list[str]) -> dict[str, Any]:
+    """What is published before a test, in which there are new images."""
+    assert new
+    return pipeline.latest()
 
 
 @pytest.fixture

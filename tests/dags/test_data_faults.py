@@ -3,8 +3,6 @@
 Real Airflow and real Spark on the local endpoint, in a bucket that has published results.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,32 +16,11 @@ from tests.dags.published import (
     assert_rerun_publishes,
     at_start_of,
     column,
-    published_pipeline,
     put_image,
-    put_new_images,
     read,
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
-    with published_pipeline(tmp_path_factory, weights, models) as made:
-        yield made
-
-
-@pytest.fixture
-def new(pipeline: Pipeline) -> list[str]:
-    """New images, by their names below images/."""
-    return put_new_images(pipeline)
-
-
-@pytest.fixture
-def before(pipeline: Pipeline, new: list[str]) -> dict[str, Any]:
-    """What is published before a test, in which there are new images."""
-    assert new
-    return pipeline.latest()
 
 
 def test_images_are_replaced_and_deleted_in_mid_run(pipeline: Pipeline, new: list[str]) -> None:

@@ -5,9 +5,7 @@ leaves what is published as it was; the run at the end publishes every image onc
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +15,11 @@ from tests.dags.published import (
     assert_failed,
     assert_rerun_publishes,
     at_start_of,
-    published_pipeline,
-    put_new_images,
     read,
 )
+from tests.dags.test_lost_cluster import wait_for
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.usefixtures("before")]
 # Here is one node: a task that fails on it would be tried there again, for minutes.
 ONE_TRY = {"spark.task.maxFailures": "1", "spark.excludeOnFailure.enabled": "false"}
 M5 = {"InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}]}
@@ -36,17 +33,10 @@ FLEETS = [
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
-    with published_pipeline(tmp_path_factory, weights, models) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def before(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
-    """What is published before a test, which begins with new images."""
-    put_new_images(pipeline)
-    yield pipeline.latest()
-    pipeline.aws.faults.clear()
+def pipeline(pipeline: Pipeline) -> Iterator[Pipeline]:
+    """The run after all of them publishes every image once, whichever of them were asked for."""
+    yield pipeline
+    assert_rerun_publishes(pipeline)
 
 
 def fault(**rule: Any) -> Callable[[Pipeline], object]:
@@ -76,8 +66,7 @@ def a_person_ends_the_cluster(pipeline: Pipeline) -> None:
 
     def end() -> None:
         (cluster,) = pipeline.emr.list_clusters(ClusterStates=["WAITING", "RUNNING"])["Clusters"]
-        while not pipeline.emr.list_steps(ClusterId=cluster["Id"], StepStates=["RUNNING"])["Steps"]:
-            time.sleep(0.2)
+        wait_for(lambda: pipeline.emr.list_steps(ClusterId=cluster["Id"], StepStates=["RUNNING"])["Steps"])
         pipeline.emr.terminate_job_flows(JobFlowIds=[cluster["Id"]])
 
     threading.Thread(target=end, daemon=True).start()
@@ -206,7 +195,3 @@ def test_a_check_fails(pipeline: Pipeline, before: dict[str, Any], do: Callable[
             pipeline.s3.delete_object(Bucket=BUCKET, Key=key)
 
     assert_failed(pipeline, failed, before, "check_outputs", said)
-
-
-def test_the_run_after_them_publishes_every_image_once(pipeline: Pipeline) -> None:
-    assert_rerun_publishes(pipeline)

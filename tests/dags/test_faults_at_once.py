@@ -4,8 +4,6 @@ Real Airflow and real Spark on the local endpoint, in a bucket that has publishe
 """
 
 import io
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -16,7 +14,6 @@ from tests.dags.published import (
     assert_no_cluster,
     at_start_of,
     column,
-    published_pipeline,
     put_image,
     put_new_images,
     read,
@@ -24,12 +21,6 @@ from tests.dags.published import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 ODD_NAMES = ["Kiwi 100% (ñ)/a b.jpg", "Kiwi/a+b=c&d.jpg", 'Kiwi/it\'s "ripe".jpg', "Kiwi/%41.jpg", "Kiwi/é#1?.jpg"]
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
-    with published_pipeline(tmp_path_factory, weights, models) as made:
-        yield made
 
 
 def bomb() -> bytes:

@@ -7,24 +7,26 @@ run after all of them publishes every image once.
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
 from tests.dags.pipeline import BUCKET, Pipeline
-from tests.dags.published import assert_failed, assert_rerun_publishes, published_pipeline, put_new_images, read
+from tests.dags.published import assert_failed, assert_rerun_publishes, put_new_images, read
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 Arrangement = Callable[[Pipeline], AbstractContextManager[dict[str, Any]]]  # yields further params
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
-    with published_pipeline(tmp_path_factory, weights, models) as made:
-        put_new_images(made)
-        yield made
+def pipeline(pipeline: Pipeline) -> Iterator[Pipeline]:
+    """New images wait; the run after all that are refused publishes every image once, whichever were asked for."""
+    before = pipeline.latest()["features"]
+    put_new_images(pipeline)
+    yield pipeline
+    assert_rerun_publishes(pipeline)
+    assert pipeline.latest()["features"] == before + 3
 
 
 def params(**given: Any) -> Arrangement:
@@ -157,11 +159,3 @@ def test_a_run_that_cannot_work_costs_nothing(pipeline: Pipeline, arrange: Arran
     assert_failed(pipeline, refused, before, "find_new_images", said)
     assert set(refused.started) == {"find_new_images", "conclude_run"}
     assert pipeline.clusters() == clusters
-
-
-def test_the_run_after_them_publishes_every_image_once(pipeline: Pipeline) -> None:
-    before = pipeline.latest()["features"]
-
-    assert_rerun_publishes(pipeline)
-
-    assert pipeline.latest()["features"] == before + 3

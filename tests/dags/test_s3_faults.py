@@ -6,8 +6,6 @@ node where none can come.
 """
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,30 +17,14 @@ from tests.dags.published import (
     assert_published,
     assert_rerun_publishes,
     at_start_of,
-    published_pipeline,
-    put_new_images,
 )
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200), pytest.mark.usefixtures("before")]
 OUTAGE = 60  # seconds
 # Once a node has failed a task twice, Spark waits two minutes for another one; here there is none.
 NO_OTHER_NODE = {"spark.scheduler.excludeOnFailure.unschedulableTaskSetTimeout": "5s"}
 OF_AIRFLOW = ["find_new_images", "deploy_artifacts", "wait_for_outputs", "check_outputs", "publish"]
 OF_THE_NODES = ["export_model", "extract_features", "reduce_dimensions"]
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory, weights: Path, models: Path) -> Iterator[Pipeline]:
-    with published_pipeline(tmp_path_factory, weights, models) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def before(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
-    """What is published before a test, which begins with new images."""
-    put_new_images(pipeline)
-    yield pipeline.latest()
-    pipeline.aws.faults.clear()
 
 
 @pytest.mark.parametrize("fault", ["s3-error", "s3-drop"])
