@@ -46,18 +46,12 @@ def s3_refuses(**rule: str) -> Arrangement:
     return arrange
 
 
-def instead_of(prefix: str, content: bytes) -> Arrangement:
-    """The one JSON file below a prefix has another content."""
-
-    @contextlib.contextmanager
-    def arrange(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
-        (key,) = [key for key in pipeline.keys(prefix) if key.endswith(".json")]
-        whole = read(pipeline, key)
-        pipeline.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
-        yield {}
-        pipeline.s3.put_object(Bucket=BUCKET, Key=key, Body=whole)
-
-    return arrange
+@contextlib.contextmanager
+def damaged_latest(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
+    whole = read(pipeline, "results/latest.json")
+    pipeline.s3.put_object(Bucket=BUCKET, Key="results/latest.json", Body=b"{")
+    yield {}
+    pipeline.s3.put_object(Bucket=BUCKET, Key="results/latest.json", Body=whole)
 
 
 def beside(key: str, content: bytes, **given: Any) -> Arrangement:
@@ -70,14 +64,6 @@ def beside(key: str, content: bytes, **given: Any) -> Arrangement:
         pipeline.s3.delete_object(Bucket=BUCKET, Key=key)
 
     return arrange
-
-
-@contextlib.contextmanager
-def bucket_in_another_region(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
-    where = {"LocationConstraint": "us-west-2"}
-    pipeline.s3.create_bucket(Bucket="elsewhere", CreateBucketConfiguration=where)
-    yield {"bucket": "elsewhere"}
-    pipeline.s3.delete_bucket(Bucket="elsewhere")
 
 
 @contextlib.contextmanager
@@ -135,7 +121,7 @@ def small_subnet(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
         ),
         pytest.param(s3_refuses(method="GET", key="weights/*"), "s3:GetObject", id="closed-weights"),
         pytest.param(params(bucket="nobodys-bucket"), "bucket 'nobodys-bucket' does not exist", id="no-bucket"),
-        pytest.param(bucket_in_another_region, "bucket 'elsewhere' is in us-west-2", id="bucket-elsewhere"),
+        pytest.param(params(region="us-west-2"), f"bucket '{BUCKET}' is in eu-west-3", id="bucket-elsewhere"),
         pytest.param(
             params(weights=f"s3://{BUCKET}/weights/none.h5"),
             f"weights s3://{BUCKET}/weights/none.h5 do not exist",
@@ -146,8 +132,12 @@ def small_subnet(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
             f"weights s3://{BUCKET}/weights/page.h5 are not an HDF5 file",
             id="weights-are-no-hdf5",
         ),
-        pytest.param(instead_of("models/", b"{}"), "is damaged", id="damaged-pointer"),
-        pytest.param(instead_of("results/latest.json", b"{"), "results/latest.json is damaged", id="damaged-latest"),
+        pytest.param(
+            beside("models/imagenet-224-v1.json", b"{}", weights="imagenet"),
+            "models/imagenet-224-v1.json is damaged",
+            id="damaged-pointer",
+        ),
+        pytest.param(damaged_latest, "results/latest.json is damaged", id="damaged-latest"),
         pytest.param(beside("images/stray.jpg", b"fruit"), "e.g. 'images/stray.jpg'", id="no-variety"),
     ],
 )
