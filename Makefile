@@ -65,7 +65,7 @@ test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected,
 	@rm -f $(VENV)/faults-*.xml
 	-@$(FAULTS) $(AIRFLOW_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-airflow.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
 	-@$(FAULTS) $(SPARK_PYTHON) -m pytest $(IN_TWO) --junitxml=$(VENV)/faults-spark.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
-	@$(AIRFLOW_PYTHON) dev/fault_tests.py table $(VENV)/faults-*.xml
+	@$(AIRFLOW_PYTHON) dev/fault_tests.py $(if $(ARGS),some,table) $(VENV)/faults-*.xml
 
 test-live: setup ## Airflow's parts apart, on PostgreSQL: uploads that start runs, parts that are killed (15 minutes; needs Debian's postgresql)
 	@FRUITS_TEST_LIVE=1 $(AIRFLOW_PYTHON) -m pytest tests/live -v -s $(ARGS)

@@ -143,10 +143,10 @@ def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
     if cluster_id or states.get("create_cluster") == "failed":
         run = Run.from_params(params, run_id)
         emr = IdempotentEmrHook(region_name=run.settings.region)
-        if cluster_id:
-            conclusion.push_figures(emr, run, cluster_id, ti, plan["new"])
-        else:
-            conclusion.end_what_was_not_told(emr, run)
+        if conclusion.may_be_left(states):
+            conclusion.end_what_is_left(emr, run, is_last_try=ti.try_number > ti.max_tries)
+        if cluster_id:  # perhaps of an earlier attempt at a run that was cleared, and has no plan now
+            conclusion.push_figures(emr, run, cluster_id, ti, plan["new"] if plan else 0)
     conclusion.push_note(states, ti)
     conclusion.check_conclusion(
         states,

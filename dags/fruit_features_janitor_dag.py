@@ -2,9 +2,9 @@
 
 A run ends its cluster itself, and EMR ends an idle one. This DAG is for what remains: a run that was deleted, an Airflow that
 was rebuilt, a cluster with a hung application. It looks for active clusters with this installation's tags, and ends those whose
-DAG run is finished, does not exist any more, or whose age exceeds `max_age_hours`; of those that a run leaves to a person
-(the param `interactive`), only those that are too old. It runs every hour once the installation
-has a name (`FRUITS_DEPLOYMENT`).
+DAG run is finished, does not exist any more, or whose age exceeds `max_age_hours` (and three times the run's own
+`step_timeout_hours`); of those that a run leaves to a person (the param `interactive`), only those that are too old. It runs
+every hour once the installation has a name (`FRUITS_DEPLOYMENT`).
 
 | task | what it does |
 |---|---|

@@ -7,6 +7,7 @@ the next task, finds it at EMR, whatever Airflow remembers.
 from typing import Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from botocore.exceptions import BotoCoreError, ClientError
 
 from emr_hook import IN_PLACE_OF, IdempotentEmrHook, hook_of
 
@@ -62,11 +63,23 @@ class RunClusterMixin:
         if IN_PLACE_OF in first["Name"]:  # a cleared task goes on where the replacement was
             self._give_up(hook.describe(first["Name"].rpartition(IN_PLACE_OF)[2]), first)
         name = f"{first['Name']}{IN_PLACE_OF}{first['Id']}"
-        found = next(hook.find_clusters(name), None)
+        # As old as a step may take: days.
+        found = next(hook.find_clusters(name, since=first["Status"]["Timeline"]["CreationDateTime"]), None)
         second = hook.describe(found["Id"] if found else self._replace(hook, first, name))
         if is_lost(second):
             self._give_up(first, second)
         return second
+
+    def before(self, cluster: dict[str, Any]) -> str:
+        """Return, for the message of a cluster's failure, what became of the one in whose place it is; nothing of a first one."""
+        _, is_second, lost = cluster["Name"].rpartition(IN_PLACE_OF)
+        if not is_second:
+            return ""
+        try:
+            return f"; it is there in place of {lost} ({end_of(hook_of(self).describe(lost))})"
+        except (BotoCoreError, ClientError) as error:
+            self.log.warning("How cluster %s has ended is unknown: %s", lost, error)
+            return f"; it is there in place of {lost}"
 
     def on_kill(self) -> None:
         """Remember that the task was killed: Airflow lets it go on."""

@@ -49,9 +49,11 @@ class EmrClusterReadySensor(RunClusterMixin, EmrJobFlowSensor):
     def _fail(self, cluster: dict[str, Any]) -> bool:
         """Fail with EMR's reason, and with what the node has said if it could not be set up; False while its log is awaited."""
         message = f"cluster {cluster['Id']} is {cluster['Status']['State']} "
-        message += self.failure_message_from_response({"Cluster": cluster}) or ""
+        message = f"{message}{self.failure_message_from_response({'Cluster': cluster}) or ''}".rstrip() + self.before(
+            cluster
+        )
         if not failed_action(cluster) or not cluster.get("LogUri"):
-            raise AirflowFailException(message.rstrip())
+            raise AirflowFailException(message)
         log = BootstrapLog(S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name), cluster)
         if log.is_awaited():
             self.log.info("A node could not be set up: waiting for its log at s3://%s/%s", log.bucket, log.key)

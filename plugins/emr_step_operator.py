@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.emr import EmrAddStepsOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from emr_hook import IdempotentEmrHook, hook_of
 from emr_links import ClusterLink, SparkHistoryLink, StepLogLink
@@ -80,7 +80,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
     def _run_on(self, cluster: dict[str, Any], context: Context) -> None:
         """Add the step to the cluster, and wait for its end in the triggerer."""
         if cluster["Status"]["State"] in ENDING:
-            raise AirflowFailException(f"cluster {cluster['Id']} is {end_of(cluster)}")
+            raise AirflowFailException(f"cluster {cluster['Id']} is {end_of(cluster)}{self.before(cluster)}")
         self.job_flow_id = cluster["Id"]
         self.steps = [self.step]
         hook = hook_of(self)
@@ -91,6 +91,9 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
             hook.cancel_steps(self.job_flow_id, hook.disregarded_steps)
         (step_id,) = super().execute(context)
         self.step_id = step_id
+        if self._killed:  # Airflow calls on_kill, perhaps before there was a step to cancel, and lets this go on
+            hook.cancel_steps(self.job_flow_id, [step_id])
+            raise AirflowException(f"killed while step {step_id} was being added: it has been cancelled")
         left = self._time_left(cluster, step_id)
         self.defer(
             trigger=EmrStepTrigger(
@@ -137,7 +140,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
             self._run_on(self.current_cluster(), context)
         if log:
             self.log.error("The end of the step's log:\n%s", "\n".join(log))
-        raise AirflowFailException(failure(cluster, step, log))
+        raise AirflowFailException(failure(cluster, step, log) + self.before(cluster))
 
     def on_kill(self) -> None:
         """Cancel the step if the task is killed while it adds it; from then on the trigger does."""

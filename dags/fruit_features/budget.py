@@ -44,13 +44,18 @@ def hourly_price(run: Run) -> float | None:
     settings = run.settings
     if _overridden(settings):
         return None
-    primary = price(settings.region, settings.primary_instance_type)
+    primary, worker = price(settings.region, settings.primary_instance_type), _worker_price(settings)
+    if primary is None or worker is None:
+        return None
+    return primary + worker * (settings.core_instance_count + spot_share() * settings.task_instance_count)
+
+
+def _worker_price(settings: ClusterSettings) -> float | None:
+    """Return USD per hour of a core or task node, at most: of the fleet's dearest type."""
     unit = vcpus(settings.smallest_worker)
     workers = [(price(settings.region, each), vcpus(each) // unit) for each in settings.worker_types]
     known = [each / weight for each, weight in workers if each is not None]
-    if primary is None or len(known) < len(workers):
-        return None
-    return primary + max(known) * (settings.core_instance_count + spot_share() * settings.task_instance_count)
+    return max(known) if len(known) == len(workers) else None
 
 
 def _overridden(settings: ClusterSettings) -> bool:
@@ -85,10 +90,23 @@ def estimate(run: Run, plan: Plan) -> Estimate:
     cluster = nodes(run.settings)
     if hourly is None:
         return Estimate(None, f"{hours:.1f} h of {cluster}; {no_price(run)}")
-    cost = hours * hourly
+    added, more = _added_by_scaling(run.settings)
+    cost = hours * hourly + added
     dated = source(run.settings.region, _types(run.settings))
-    words = f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour, {dated})"
+    words = f"${cost:.2f} ({hours:.1f} h of {cluster} at ${hourly:.3f} an hour{more}, {dated})"
     return Estimate(cost, words + GOES_ON * run.settings.interactive)
+
+
+def _added_by_scaling(settings: ClusterSettings) -> tuple[float, str]:
+    """Return what nodes that managed scaling adds will cost, at most, in USD and in words.
+
+    They share the work, which costs the same on more nodes, but each is paid while it starts and until it is taken back.
+    """
+    more, worker = (settings.max_nodes or 0) - settings.worker_count, _worker_price(settings)
+    if more <= 0 or worker is None:
+        return 0, ""
+    usd = more * worker * spot_share() * (FIXED / timedelta(hours=1))
+    return usd, f", and ${usd:.2f} for up to {more} more node{'s' * (more > 1)}"
 
 
 def check_budget(run: Run, plan: Plan) -> str:

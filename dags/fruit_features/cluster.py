@@ -21,8 +21,12 @@ NAME_LENGTH = 200  # EMR takes 256 characters; the name of a replacement adds th
 
 
 def cluster_name(run: Run) -> str:
-    """Return a name that no other run has: a retry finds the cluster that an earlier attempt may have created."""
-    name = f"{tags.APPLICATION_NAME} {run.settings.bucket}/{run.layout.output_prefix} {run.name}"
+    """Return a name that no other run has: a retry finds the cluster that an earlier attempt may have created.
+
+    Not even a run of the same id in another installation, which the clock has started on the same bucket.
+    """
+    place = f"{run.settings.bucket}/{run.layout.output_prefix}"
+    name = " ".join(filter(None, [tags.APPLICATION_NAME, DEPLOYMENT, place, run.name]))
     if len(name) <= NAME_LENGTH:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -55,7 +59,9 @@ def job_flow_request(run: Run, artifacts: dict[str, str]) -> "RunJobFlowInputTyp
         "JobFlowRole": settings.instance_profile,
         "VisibleToAllUsers": True,
         "AutoTerminationPolicy": {"IdleTimeout": settings.idle_timeout_minutes * 60},
-        "Tags": tags.cluster_tags(run.run_id, DEPLOYMENT, interactive=settings.interactive),
+        "Tags": tags.cluster_tags(
+            run.run_id, DEPLOYMENT, step_timeout_hours=settings.step_timeout_hours, interactive=settings.interactive
+        ),
     }
     if settings.max_nodes:
         request["ManagedScalingPolicy"] = fleets.managed_scaling(settings)

@@ -66,19 +66,35 @@ def push_figures(hook: IdempotentEmrHook, run: Run, cluster_id: str, ti: Any, ne
     ti.xcom_push(key="figures", value=figures)
 
 
-def end_what_was_not_told(hook: IdempotentEmrHook, run: Run) -> None:
-    """End a cluster that a failed create_cluster has asked for, but whose id it could not hand over: no task knows of it.
+def may_be_left(states: Mapping[str, str | None]) -> bool:
+    """Say whether a cluster of the run may be there that no task has ended.
 
-    Its worker was lost in its last try, or EMR's answers were. Without an answer now, the cluster's idle timeout ends it.
+    create_cluster has failed: its worker was lost in its last try, or EMR's answers were, so that nobody was told the cluster's
+    id. Or the teardown was not reached, as somebody has marked the good create_cluster as failed; or it has failed.
 
     Args:
-        hook: for the cluster's region.
+        states: of the run's tasks, by task_id.
+    """
+    return states.get("create_cluster") == "failed" or states.get("terminate_cluster") in {"failed", "upstream_failed"}
+
+
+def end_what_is_left(hook: IdempotentEmrHook, run: Run, *, is_last_try: bool) -> None:
+    """End the run's clusters, found by their name. Without EMR's answer in the last try, the idle timeout ends them.
+
+    Args:
+        hook: for the clusters' region.
         run: of the DAG.
+        is_last_try: whether nobody will try this again.
+
+    Raises:
+        BotoCoreError, ClientError: EMR has not answered, or refuses, and there is another try.
     """
     name = cluster_name(run)
     try:
-        hook.end_clusters(name, "create_cluster has failed, but EMR has created it")
+        hook.end_clusters(name, "the run is over, and no task of it has ended this cluster")
     except (BotoCoreError, ClientError) as error:
+        if not is_last_try:
+            raise
         hook.log.warning("Whether there is a cluster called %r is unknown: %s", name, error)
 
 

@@ -11,6 +11,7 @@ from emr_hook import ACTIVE_CLUSTER, IdempotentEmrHook
 from fruit_features import tags
 
 LOOKBACK = timedelta(days=30)  # an older cluster is not ours: its age would have ended it
+STEPS = 3  # of a run, one after the other
 
 RunState = Callable[[str], str | None]  # of a run_id: "active", "finished", or None for a run that does not exist
 
@@ -44,7 +45,8 @@ def find_leftovers(
         hook: for the region.
         region: where to look.
         deployment: whose clusters; those of other deployments in the same account are left alone.
-        max_age: of a cluster whose run is under way, or which is left to a person.
+        max_age: of a cluster whose run is under way, or which is left to a person. Where the run's steps may take longer,
+            that counts: each ends itself at its own limit.
         run_state: looks a DAG run up.
     """
     leftovers = []
@@ -52,7 +54,8 @@ def find_leftovers(
         run_id = tags.value(cluster, tags.RUN)
         age = datetime.now(UTC) - cluster["Status"]["Timeline"]["CreationDateTime"]
         kept = tags.value(cluster, tags.INTERACTIVE) == "true"  # its run's end is not its own
-        if reason := _reason(run_state(run_id) if run_id and not kept else "unknown", age, max_age):
+        allowed = max(max_age, STEPS * timedelta(hours=float(tags.value(cluster, tags.STEP_TIMEOUT) or 0)))
+        if reason := _reason(run_state(run_id) if run_id and not kept else "unknown", age, allowed):
             hours = round(age / timedelta(hours=1), 1)
             hook.log.warning("cluster %s of run %s, %.1f h old: %s", cluster["Id"], run_id, hours, reason)
             leftovers.append(
@@ -61,13 +64,13 @@ def find_leftovers(
     return leftovers
 
 
-def _reason(run_state: str | None, age: timedelta, max_age: timedelta) -> str | None:
+def _reason(run_state: str | None, age: timedelta, allowed: timedelta) -> str | None:
     if run_state is None:
         return "its DAG run does not exist any more"
     if run_state == "finished":
         return "its DAG run is finished"
-    if age > max_age:
-        return f"it is older than {max_age / timedelta(hours=1):g} h"
+    if age > allowed:
+        return f"it is older than {allowed / timedelta(hours=1):g} h"
     return None
 
 

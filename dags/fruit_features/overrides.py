@@ -19,7 +19,7 @@ REFUSED = {
     "Instances.KeepJobFlowAliveWhenNoSteps": "the cluster waits between two steps",
     "Instances.TerminationProtected": "the run ends its cluster itself",
 }
-OWN_TAGS = {tags.APPLICATION, tags.DEPLOYMENT, tags.RUN, tags.RUN_NAME, tags.INTERACTIVE}
+OWN_TAGS = {tags.APPLICATION, tags.DEPLOYMENT, tags.RUN, tags.RUN_NAME, tags.STEP_TIMEOUT, tags.INTERACTIVE}
 # Lists that grow, and the field that tells their items apart; every other list is replaced.
 KEYED_LISTS = {"Tags": "Key", "Configurations": "Classification", "BootstrapActions": "Name"}
 # Fields of which EMR takes one of each pair.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_features.budget import approval_request, check_budget, estimated_time, hourly_price
+from fruit_features.budget import approval_request, check_budget, estimate, estimated_time, hourly_price
 from fruit_features.rates import FIXED
 from fruit_features.run import Plan, Run
 from fruit_features.trigger_form import PROPOSED
@@ -42,6 +42,16 @@ def test_an_interactive_cluster_is_counted_until_it_is_idle(make_run: Build) -> 
 
     assert "$0.82 (1.0 h of 3 x" in estimate
     assert estimate.endswith("; interactive is on: it goes on at that price as long as somebody uses it")
+
+
+def test_nodes_that_may_be_added_are_counted_for_their_start_and_end(make_run: Build) -> None:
+    fixed = FIXED.total_seconds() / 3600
+    scaled = {"task_instance_count": 1, "fleet_instance_types": ["m5.xlarge"]}
+    alone, added = (estimate(make_run(**scaled, max_nodes=most), plan(0)) for most in (3, 13))
+
+    assert added.usd == pytest.approx(alone.usd + 10 * 0.272 * fixed)
+    assert f"an hour, and ${10 * 0.272 * fixed:.2f} for up to 10 more nodes, prices of" in added.words
+    assert "more node" not in alone.words
 
 
 def test_an_unknown_price_is_never_guessed(make_run: Build) -> None:

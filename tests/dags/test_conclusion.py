@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
+from botocore.exceptions import ClientError
 
 import emr_hook
 from emr_hook import IN_PLACE_OF, IdempotentEmrHook
@@ -123,18 +124,40 @@ def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(
     assert ti.xcom_push.call_args.kwargs["value"]["cost_usd_per_1000"] >= 0.0004
 
 
-@pytest.mark.parametrize(("state", "ends"), [("failed", True), ("success", False)])
-def test_a_cluster_whose_id_was_never_told_is_ended_at_the_end_of_the_run(
-    hook: S3Hook, make_run: Callable[..., Run], state: str, *, ends: bool
+def conclusion_of(states: dict[str, str], try_number: int = 1, **pulled: Any) -> Any:
+    """A task instance of `conclude_run`, in a run with these tasks that have pushed these results."""
+    ti = MagicMock(name="task instance", task_id="conclude_run", try_number=try_number, max_tries=2)
+    ti.xcom_pull.side_effect = lambda task_ids, key="return_value": (
+        pulled.get(task_ids) if key == "return_value" else None
+    )
+    ti.get_task_states.return_value = {RUN_ID: states}
+    return ti
+
+
+@pytest.mark.parametrize(
+    ("states", "told", "ends"),
+    [
+        # The worker was lost after EMR had obeyed, in the last try: no other task knows the cluster.
+        ({"create_cluster": "failed"}, False, True),
+        # Somebody has marked the good task as failed, so that its teardown is not reached.
+        ({"create_cluster": "failed", "terminate_cluster": "upstream_failed"}, True, True),
+        ({"create_cluster": "success", "terminate_cluster": "failed"}, True, True),
+        ({"create_cluster": "success", "terminate_cluster": "success"}, True, False),
+        ({"create_cluster": "success", "terminate_cluster": "skipped"}, True, False),  # left to a person
+        ({"create_cluster": "success"}, False, False),
+    ],
+)
+def test_a_cluster_that_no_task_has_ended_is_ended_at_the_end_of_the_run(
+    hook: S3Hook, make_run: Callable[..., Run], states: dict[str, str], *, told: bool, ends: bool
 ) -> None:
-    """The worker was lost after EMR had obeyed, in the last try: no other task knows the cluster."""
     emr, run = IdempotentEmrHook(region_name="eu-west-3"), make_run()
     request = {**job_flow_request(run, ARTIFACTS), "BootstrapActions": []}
     own, other = (
         emr.conn.run_job_flow(**{**request, "Name": name})["JobFlowId"] for name in (request["Name"], "another run")
     )
-    ti = MagicMock(name="task instance", **{"xcom_pull.return_value": None})
-    ti.get_task_states.return_value = {RUN_ID: {"create_cluster": state, "publish": "failed"}}
+    ti = conclusion_of(
+        {**states, "publish": "failed"}, find_new_images={"new": 5}, create_cluster=own if told else None
+    )
     try:
         with pytest.raises(AirflowFailException):
             task("conclude_run")(run.settings.model_dump(), ti, RUN_ID)
@@ -149,11 +172,31 @@ def test_an_emr_that_does_not_answer_hides_no_failure(
 ) -> None:
     monkeypatch.setattr(emr_hook, "ADAPTIVE_RETRIES", emr_hook.NO_RETRIES)
     endpoint.faults.add(fault="throttle", operation="ListClusters")
-    ti = MagicMock(name="task instance", **{"xcom_pull.return_value": None})
-    ti.get_task_states.return_value = {RUN_ID: {"create_cluster": "failed"}}
+    params = make_run().settings.model_dump()
+    with pytest.raises(ClientError, match="Throttling"):  # Airflow tries again
+        task("conclude_run")(params, conclusion_of({"create_cluster": "failed"}), RUN_ID)
     with pytest.raises(AirflowFailException, match="the run has failed in create_cluster: "):
-        task("conclude_run")(make_run().settings.model_dump(), ti, RUN_ID)
+        task("conclude_run")(params, conclusion_of({"create_cluster": "failed"}, try_number=3), RUN_ID)
     endpoint.faults.clear()
+
+
+@pytest.mark.parametrize("found", ["success", "failed"])
+def test_a_run_that_was_cleared_has_an_earlier_cluster_and_no_plan(
+    hook: S3Hook, make_run: Callable[..., Run], found: str
+) -> None:
+    """Airflow deletes what a task has pushed when the task starts again, which create_cluster does not."""
+    emr, run = IdempotentEmrHook(region_name="eu-west-3"), make_run()
+    cluster_id = emr.conn.run_job_flow(**{**job_flow_request(run, ARTIFACTS), "BootstrapActions": []})["JobFlowId"]
+    emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+    ti = conclusion_of({"find_new_images": found, "create_cluster": "skipped"}, create_cluster=cluster_id)
+
+    if found == "success":  # another run has done it all
+        task("conclude_run")(run.settings.model_dump(), ti, RUN_ID)
+    else:
+        with pytest.raises(AirflowFailException, match="the run has failed in find_new_images: "):
+            task("conclude_run")(run.settings.model_dump(), ti, RUN_ID)
+    pushed = {call.kwargs["key"]: call.kwargs["value"] for call in ti.xcom_push.call_args_list}
+    assert pushed["figures"]["cost_usd_per_1000"] is None
 
 
 RESULTS = {

@@ -33,6 +33,7 @@ def create(
     deployment: str | None = "orchard",
     name: str = "fruit-features",
     *,
+    step_timeout_hours: float = 0,
     interactive: bool = False,
 ) -> str:
     created = emr.run_job_flow(
@@ -44,7 +45,7 @@ def create(
             "InstanceGroups": [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}],
             "KeepJobFlowAliveWhenNoSteps": True,
         },
-        Tags=tags.cluster_tags(run_id, deployment, interactive=interactive),
+        Tags=tags.cluster_tags(run_id, deployment, step_timeout_hours=step_timeout_hours, interactive=interactive),
     )
     return created["JobFlowId"]
 
@@ -88,6 +89,13 @@ def test_a_cluster_that_is_too_old_is_ended_under_its_run(emr: Any) -> None:
     assert find(max_age_hours=24) == []
     (leftover,) = find(max_age_hours=0)
     assert (leftover.cluster_id, leftover.reason) == (cluster_id, "it is older than 0 h")
+
+
+def test_a_run_whose_steps_may_take_long_is_given_the_time(emr: Any) -> None:
+    create(emr, "running", step_timeout_hours=72)
+    finished = create(emr, "finished", step_timeout_hours=72)
+
+    assert [leftover.cluster_id for leftover in find(max_age_hours=0)] == [finished]
 
 
 def test_a_cluster_that_its_run_leaves_to_a_person_is_ended_by_its_age_alone(emr: Any) -> None:

@@ -8,6 +8,7 @@ import pytest
 from botocore.validate import validate_parameters
 
 from emr_hook import IN_PLACE_OF
+from fruit_features import cluster
 from fruit_features.cluster import job_flow_request
 from fruit_features.requests import emr_requests
 from fruit_features.run import Plan, Run
@@ -53,6 +54,16 @@ def test_the_default_cluster_is_the_original_one_on_the_current_release(make_run
     ] == [("MASTER", "m5.xlarge", 1), ("CORE", "m5.xlarge", 2)]
     assert request["LogUri"] == "s3://fruits/logs/", "without a LogUri there are no logs"
     assert request["Name"] == f"fruit-features fruits/ {RUN}"
+
+
+def test_two_installations_never_share_a_cluster(make_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their clocks start runs of the same id, and whoever creates a cluster looks for one of the run's name."""
+    names = []
+    for deployment in ("orchard", "vineyard"):
+        monkeypatch.setattr(cluster, "DEPLOYMENT", deployment)
+        names.append(job_flow_request(make_run(), ARTIFACTS)["Name"])
+
+    assert names == [f"fruit-features {deployment} fruits/ {RUN}" for deployment in ("orchard", "vineyard")]
 
 
 def test_a_replacement_of_a_cluster_with_a_long_name_has_a_name_that_emr_takes(make_run: Build) -> None:

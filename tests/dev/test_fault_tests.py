@@ -51,8 +51,15 @@ def test_a_row_of_two_tests_has_the_worse_verdict_and_the_time_of_both() -> None
     assert text.count(" failed       7  ") == 1
 
 
-def test_nothing_failed_is_good() -> None:
-    assert table(ROWS, [REPORT.replace("failure", "skipped")])[1]
+def test_rows_that_were_not_run_are_good_only_if_they_were_not_asked_for() -> None:
+    reports = [REPORT.replace("failure", "skipped")]
+    assert table(ROWS, reports, some=True)[1]
+    assert not table(ROWS, reports)[1]
+
+
+def test_rows_that_have_all_passed_are_good() -> None:
+    page = ROWS.partition("| a node is lost")[0].rstrip()
+    assert table(page, [REPORT.replace('<failure message="no"/>', "")])[1]
 
 
 def test_every_row_of_the_page_is_in_the_table() -> None:

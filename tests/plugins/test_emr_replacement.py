@@ -1,12 +1,15 @@
 """A lost cluster is replaced once, by whichever task meets the loss; nothing that is created in its place is left behind."""
 
 import time
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import structlog.testing
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
+import emr_hook
 from emr_hook import IN_PLACE_OF
 from emr_replacement import is_lost
 from emr_sensors import EmrClusterReadySensor
@@ -157,6 +160,44 @@ def test_a_second_loss_fails_with_both_causes(
         go_on()
     causes = f"{cluster_id} (TERMINATED_WITH_ERRORS: {LOST}), and {new} in its place (TERMINATED_WITH_ERRORS: {LOST})"
     assert str(failure.value).startswith(f"two clusters were lost: {causes}")
+    assert len(clusters(emr)) == 2
+
+
+@pytest.mark.parametrize("waits", ["a step", "the sensor"])
+def test_a_replacement_that_ends_otherwise_fails_with_both_causes(
+    aws: LocalEmr, emr: Any, job_flow: dict[str, Any], cluster_id: str, context: Any, waits: str
+) -> None:
+    lose(aws, emr, cluster_id)
+    aws.faults.add(fault="no-capacity")
+    task: Any = step_task(job_flow, cluster_id)
+    if waits == "the sensor":
+        task = EmrClusterReadySensor(
+            task_id="wait_for_cluster", job_flow_id=cluster_id, cluster_request=job_flow, region_name="eu-west-3"
+        )
+
+    def wait() -> None:
+        while True:  # until EMR has given up
+            with suppress(TaskDeferred):
+                task.poke(context) if waits == "the sensor" else task.execute(context)
+            time.sleep(0.1)
+
+    with pytest.raises(AirflowFailException) as failure:
+        wait()
+    aws.faults.clear()
+
+    new = replacement(emr, cluster_id)
+    assert new in str(failure.value)
+    assert f"; it is there in place of {cluster_id} (TERMINATED_WITH_ERRORS: {LOST})" in str(failure.value)
+
+
+def test_a_replacement_is_found_however_long_its_steps_take(
+    aws: LocalEmr, emr: Any, job_flow: dict[str, Any], cluster_id: str, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose(aws, emr, cluster_id)
+    run(step_task(job_flow, cluster_id), context)
+    monkeypatch.setattr(emr_hook, "LOOKBACK", timedelta(0))  # it is older than that
+    run(step_task(job_flow, cluster_id), context)
+
     assert len(clusters(emr)) == 2
 
 

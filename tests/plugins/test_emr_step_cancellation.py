@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from airflow.jobs.triggerer_job_runner import TriggerRunner
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from local_emr import LocalEmr
-from tests.plugins.test_emr_steps import add, event, operator, step_ids, trigger
+from tests.plugins.test_emr_steps import add, event, operator, run, step_ids, trigger
 
 
 def ended(emr: Any, cluster_id: str, step_id: str) -> tuple[str, str]:
@@ -65,6 +65,24 @@ def test_a_task_that_is_killed_while_it_adds_its_step_cancels_it(emr: Any, clust
     operator(cluster_id, "sleep 600").on_kill()
 
     assert ended(emr, cluster_id, step_id)[0] == "CANCELLED"
+
+
+def test_the_end_of_a_worker_leaves_the_step_to_the_next_try(
+    emr: Any, cluster_id: str, context: Any, retry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow calls on_kill and lets the task go on: it must not wait for a step that it has cancelled itself."""
+    task = operator(cluster_id, "sleep 600")
+    events = task.hook._without_retries.conn.meta.events
+    events.register("before-call.emr.AddJobFlowSteps", lambda **_: task.on_kill())
+    with pytest.raises(
+        AirflowException, match=r"^killed while step .* was being added: it has been cancelled"
+    ) as killed:
+        task.execute(context)
+    assert not isinstance(killed.value, AirflowFailException), "Airflow tries again"
+    (first,) = step_ids(emr, cluster_id)
+    assert ended(emr, cluster_id, first)[0] == "CANCELLED"
+
+    assert run(operator(cluster_id, "true"), retry) != first
 
 
 def test_a_step_that_is_not_over_in_time_is_cancelled(emr: Any, cluster_id: str, context: Any) -> None:

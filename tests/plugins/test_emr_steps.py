@@ -182,6 +182,16 @@ def test_a_step_that_has_failed_is_added_again(emr: Any, cluster_id: str, contex
     assert len(step_ids(emr, cluster_id)) == 2
 
 
+def test_a_retry_takes_the_later_of_two_steps(
+    emr: Any, cluster_id: str, context: Any, cleared: Any, retry: Any
+) -> None:
+    """The task was cleared, has repeated its work, and its worker was lost."""
+    run(operator(cluster_id, "true"), context)
+    repeated = run(operator(cluster_id, "true"), cleared)
+
+    assert run(operator(cluster_id, "true"), retry) == repeated
+
+
 def test_the_deadline_counts_from_when_the_step_was_added(emr: Any, cluster_id: str, context: Any, retry: Any) -> None:
     emr.get_waiter("cluster_running").wait(ClusterId=cluster_id, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
     deadlines = []
