@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.storage import Storage, StorageError
+from spark_jobs.datasets import check_columns
+from spark_jobs.errors import DamagedFileError
 from spark_jobs.schemas import FEATURE_COUNT, FEATURES
 
 LATEST = "results/latest.json"
@@ -127,7 +129,7 @@ def _inventory(storage: Storage, run: str) -> dict[tuple[str, str], int]:
     name = f"runs/{run}/inventory/inventory.parquet"
     try:
         table = pq.read_table(storage.path(name), columns=["path", "etag"], filesystem=storage.files, partitioning=None)
-    except (FileNotFoundError, pa.ArrowInvalid):
+    except (FileNotFoundError, pa.ArrowException):
         raise NotPublishedError(f"{name} in {storage.root} is missing or damaged: run the DAG again") from None
     except OSError as error:
         raise StorageError(f"{name} in {storage.root} cannot be read: {error}") from error
@@ -140,23 +142,23 @@ def _batches(storage: Storage, name: str) -> Iterator[pa.RecordBatch]:
     try:
         with storage.files.open_input_file(storage.path(name)) as stream:
             file = pq.ParquetFile(stream)
-            wanted = {field.name: field.type for field in FEATURES}
-            types = {field.name: field.type for field in file.schema_arrow}
-            wrong = [column for column in COLUMNS if not _same(types.get(column), wanted[column])]
-            if wrong:
-                log.warning("%s does not count as features: wrong columns: %s", name, ", ".join(wrong))
-                return
+            check_columns(file.schema_arrow, FEATURES)
             yield from file.iter_batches(ROWS_AT_ONCE, columns=COLUMNS)
-    except pa.ArrowInvalid as error:
+    except (DamagedFileError, pa.ArrowException) as error:
         log.warning("%s does not count as features: %s", name, error)
     except OSError as error:
-        raise StorageError(f"{name} in {storage.root} cannot be read: {error}") from error
+        if isinstance(error, FileNotFoundError) or not _is_damaged(storage.read(name)):
+            raise StorageError(f"{name} in {storage.root} cannot be read: {error}") from error
+        log.warning("%s does not count as features: %s", name, error)
 
 
-def _same(found: pa.DataType | None, wanted: pa.DataType) -> bool:
-    if found is not None and pa.types.is_list(wanted):
-        return pa.types.is_list(found) and bool(found.value_type == wanted.value_type)
-    return bool(found == wanted)
+def _is_damaged(content: bytes) -> bool:
+    """Say whether these bytes are no whole Parquet file: of that Arrow may say the same as of a storage that fails."""
+    try:
+        pq.ParquetFile(pa.BufferReader(content)).read(COLUMNS)
+    except (OSError, pa.ArrowException):
+        return True
+    return False
 
 
 def _fill(batch: pa.RecordBatch, rows: list[tuple[int, int]], vectors: npt.NDArray[Any], labels: list[str]) -> None:

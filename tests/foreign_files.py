@@ -19,6 +19,20 @@ def _parquet(path: str, row: dict, types: dict[str, pa.DataType] | None = None) 
     return stream.getvalue()
 
 
+def _damaged(content: bytes) -> bytes:
+    """A file of whose footer one byte is another one: Arrow calls that an OSError, as it does S3's failures."""
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for at in range(footer, len(content) - 8):
+        changed = content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :]
+        try:
+            pq.ParquetFile(io.BytesIO(changed))
+        except pa.ArrowException:
+            continue
+        except OSError:
+            return changed
+    raise AssertionError("Arrow has other errors now")
+
+
 _WHOLE = _parquet("not this one", _FEATURES)
 LARGE = {"path": pa.large_string(), "features": pa.large_list(pa.float32())}  # as Polars writes them: the same Parquet
 
@@ -37,6 +51,7 @@ FEATURES = {
     "run=2/part-7.parquet": b"Dear reader",
     "run=2/part-8.parquet": _parquet("rejects", _REJECT),
     "run=2/part-9.parquet": _parquet("doubles", _FEATURES, {"features": pa.list_(pa.float64())}),
+    "run=2/part-a.parquet": _damaged(_WHOLE),
     "run=2/copy.parquet": _WHOLE,
     "run=2/part-.parquet": _WHOLE,
     "run=2/part-0.parquet.bak": _WHOLE,

@@ -2,6 +2,7 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
@@ -116,14 +117,25 @@ def _is_of(folder: RunFolder, root: Location) -> bool:
 
 def _rows(files: pa_fs.FileSystem, path: str, schema: pa.Schema, name: str, columns: list[str]) -> pa.Table | None:
     """Return columns of a file that holds `schema`; of another none, with a warning in the log."""
+
+    def read(source: Any) -> pa.Table:
+        found = pq.ParquetFile(source)
+        if wrong := datasets.wrong_columns(found.schema_arrow, schema):
+            raise pa.ArrowInvalid(wrong)
+        return found.read(columns, use_threads=False)
+
     try:
         with files.open_input_file(path) as source:
-            found = pq.ParquetFile(source)
-            problem = datasets.wrong_columns(found.schema_arrow, schema)
-            if not problem:
-                return found.read(columns, use_threads=False)
-    except pa.ArrowInvalid as error:  # S3's own failures are OSErrors: a retry's business
+            return read(source)
+    except pa.ArrowException as error:
         problem = str(error)
+    except OSError:  # S3's failure, which is a retry's business, or a damaged file, of which Arrow may say the same
+        with files.open_input_stream(path) as source:
+            content = source.read()
+        try:
+            return read(pa.BufferReader(content))
+        except (OSError, pa.ArrowException) as error:
+            problem = str(error)
     log.warning("s3://%s does not count as %s: %s", path, name, problem)
     return None
 

@@ -19,6 +19,9 @@ from spark_jobs.extraction.rejects import TRANSIENT
 from spark_jobs.stored import Facts, Stored
 
 EXAMPLES = 3  # of each reason, in the error
+# Rejects of a reason that may have passed are tried again by the next run, image by image. Only where a chunk has more of them
+# than this share (a folder was closed, say) is it worth computing all of it again.
+MAX_PASSING = 0.1
 READ_AT_ONCE = 32
 SUCCESS = "_SUCCESS"
 REJECTS_FILE = "part-00000.parquet"
@@ -56,8 +59,8 @@ class Outputs:
     def committed(self, chunks: Sequence[Chunk], model_id: str, marked: Mapping[str, Stored]) -> set[str]:
         """Return the names of the chunks that need not be computed again.
 
-        A file that is damaged, has changed since it was marked, or rejects an image for a reason that may have passed since, is
-        deleted.
+        A file that is damaged, has changed since it was marked, or rejects many images for a reason that may have passed since,
+        is deleted.
 
         Args:
             chunks: of the whole manifest.
@@ -69,8 +72,8 @@ class Outputs:
         names: set[str] = set()
         for chunk, found in self._read(candidates):
             problem = _mismatch(found, chunk, model_id)
-            if isinstance(found, Committed) and any(reject["reason"] in TRANSIENT for reject in found.rejects):
-                problem = "some images were rejected for a reason that may have passed"
+            if isinstance(found, Committed) and _passing(found) > MAX_PASSING * chunk.images:
+                problem = f"{_passing(found)} images were rejected for a reason that may have passed"
             if isinstance(found, Committed) and marked.get(chunk.name, found.stored) != found.stored:
                 problem = "it has changed since it was written"
             if problem:
@@ -163,6 +166,11 @@ def _mismatch(found: Committed | DamagedFileError, chunk: Chunk, model_id: str) 
         return None
     counts = f"{found.features} features and {len(found.rejects)} rejects of {found.model_id}"
     return f"{counts} for {chunk.images} images of {model_id}"
+
+
+def _passing(file: Committed) -> int:
+    """Return how many images a file rejects for a reason that may have passed."""
+    return sum(reject["reason"] in TRANSIENT for reject in file.rejects)
 
 
 def _facts(file: Committed) -> Facts:

@@ -1,5 +1,6 @@
 """Read images from S3, and tell what is wrong with one from what is wrong with S3, the node or its role."""
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -25,6 +26,9 @@ _CREDENTIALS = frozenset(
         "SignatureDoesNotMatch",
     }
 )
+# Those of status 400 that are about the object: it is encrypted with a key that came with its request, or with one of KMS that
+# is disabled, deleted, or out of reach.
+_ENCRYPTED = re.compile(r"InvalidRequest|KMS\..+")
 
 
 def read_objects(rows: Sequence[ManifestRow]) -> list[Content]:
@@ -68,7 +72,7 @@ def _s3_rejected(error: Exception) -> Rejected | None:
     code, status, message = _s3_answer(error)
     if code == "NoSuchKey" or (status == 404 and code != "NoSuchBucket"):
         return Rejected(Reason.NOT_FOUND, message)
-    if status == 403 and code not in _CREDENTIALS:
+    if (status == 403 and code not in _CREDENTIALS) or (status == 400 and _ENCRYPTED.fullmatch(code)):
         return Rejected(Reason.ACCESS_DENIED, message)
     return None
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.published import NotPublishedError, Published, load, read_latest
+from app.published import PART, NotPublishedError, Published, _batches, load, read_latest
 from app.storage import Storage
+from tests import foreign_files
 from tests.app.conftest import COLORS, Bucket
 
 
@@ -64,6 +65,20 @@ def test_files_that_are_no_features_are_passed_over(bucket: Bucket, name: str) -
     (bucket.folder / "features/run=first" / name).write_bytes(b"no Parquet")
 
     assert len(published(bucket).paths) == 8
+
+
+def test_what_counts_among_foreign_files_is_what_the_dag_and_the_jobs_count(tmp_path: Path) -> None:
+    for name, content in foreign_files.FEATURES.items():
+        file = tmp_path / "features" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    storage = Storage(str(tmp_path))
+    names = [name for name in storage.list("features") if PART.fullmatch(name)]
+    found = [
+        path for name in names for batch in _batches(storage, f"features/{name}") for path in batch["path"].to_pylist()
+    ]
+
+    assert sorted(found) == foreign_files.FEATURES_THAT_COUNT
 
 
 def test_rejected_images_have_no_vector(bucket: Bucket) -> None:

@@ -18,7 +18,7 @@ from spark_jobs.extraction.outputs import Outputs, check_reject_share
 
 from .test_feature_file import features, reject
 
-CHUNKS = [Chunk(f"part-{index:06}-{index:016x}.parquet", "m", 10 * index, 10) for index in range(6)]
+CHUNKS = [Chunk(f"part-{index:06}-{index:016x}.parquet", "m", 10 * index, 10) for index in range(7)]
 
 
 @pytest.fixture
@@ -34,15 +34,17 @@ def write(outputs: Outputs, chunk: Chunk, content: bytes) -> Path:
 
 
 def test_whole_chunks_are_kept_and_others_deleted(outputs: Outputs, caplog: pytest.LogCaptureFixture) -> None:
-    whole, with_reject, short, cut_off, of_another, transient = CHUNKS
+    whole, with_reject, short, cut_off, of_another, transient, one_transient = CHUNKS
     kept = [write(outputs, whole, encode(features(10), [], "m"))]
     kept += [write(outputs, with_reject, encode(features(9), [reject(1)], "m"))]
+    closed = {"reason": "access_denied"}
+    kept += [write(outputs, one_transient, encode(features(9), [reject(1) | closed], "m"))]  # for the next run
     deleted = [write(outputs, short, encode(features(9), [], "m"))]
     deleted += [write(outputs, cut_off, encode(features(10), [], "m")[:-9])]
     deleted += [write(outputs, of_another, encode(features(10), [], "another"))]
-    deleted += [write(outputs, transient, encode(features(9), [reject(1) | {"reason": "access_denied"}], "m"))]
+    deleted += [write(outputs, transient, encode(features(8), [reject(1) | closed, reject(2) | closed], "m"))]
 
-    assert outputs.committed(CHUNKS, "m", {}) == {whole.name, with_reject.name}
+    assert outputs.committed(CHUNKS, "m", {}) == {whole.name, with_reject.name, one_transient.name}
     assert all(file.exists() for file in kept)
     assert not any(file.exists() for file in deleted)
     for text in ("9 features and 0 rejects of m for 10 images", "not a whole Parquet file", "may have passed"):
@@ -55,7 +57,7 @@ def test_what_is_proven_gives_the_rejects_in_order(outputs: Outputs) -> None:
 
     files = outputs.proven(CHUNKS, "m", {})
     assert list(files) == [chunk.name for chunk in CHUNKS]
-    assert [one for file in files.values() for one in file.rejects] == [reject(number) for number in range(6)]
+    assert [one for file in files.values() for one in file.rejects] == [reject(number) for number in range(7)]
 
 
 def test_a_missing_chunk_is_named(outputs: Outputs) -> None:
@@ -91,7 +93,7 @@ def close(outputs: Outputs, chunks: list[Chunk] = CHUNKS) -> None:
 
 
 def test_marks_say_what_was_written(outputs: Outputs) -> None:
-    contents = [encode(features(9), [reject(number)], "m") for number in range(6)]
+    contents = [encode(features(9), [reject(number)], "m") for number in range(7)]
     files = [write(outputs, chunk, content) for chunk, content in zip(CHUNKS, contents, strict=True)]
     close(outputs)
 
@@ -102,8 +104,8 @@ def test_marks_say_what_was_written(outputs: Outputs) -> None:
         file.name: {"size": file.stat().st_size, "etag": "", "rows": 9} | checksums for file in files
     }
     [rejects] = json.loads(uris.read_bytes(f"{outputs.rejects}/_SUCCESS"))["files"].values()
-    assert rejects["rows"] == 6
-    assert rejects["images"] == images_checksum((f"s3://b/é{number}", "e") for number in range(6))
+    assert rejects["rows"] == 7
+    assert rejects["images"] == images_checksum((f"s3://b/é{number}", "e") for number in range(7))
     assert rejects["size"] == len(uris.read_bytes(f"{outputs.rejects}/part-00000.parquet"))
 
 

@@ -259,6 +259,16 @@ def test_access_denied(s3: Any, fail: Fail) -> None:
     assert read == b"content"
 
 
+def test_an_image_that_nobody_here_can_decrypt_costs_itself_alone(s3: Any, fail: Fail) -> None:
+    source, other = put(s3, "Kiwi/1"), put(s3, "Kiwi/2")
+    fail(fault="s3-error", code="KMS.DisabledException", status=400, key="Kiwi/1")
+    closed, read = read_many([source, other])
+
+    assert isinstance(closed, Rejected)
+    assert (closed.reason, closed.detail.partition(":")[0]) == (Reason.ACCESS_DENIED, "KMS.DisabledException")
+    assert read == b"content"
+
+
 def test_images_that_are_all_denied_are_a_missing_permission(s3: Any, fail: Fail) -> None:
     sources = [put(s3, f"Kiwi/{number}") for number in range(3)]
     fail(fault="s3-error", status=403, key="Kiwi/*")
@@ -274,6 +284,11 @@ def test_images_that_are_all_denied_are_a_missing_permission(s3: Any, fail: Fail
         ("404", 404, Reason.NOT_FOUND),
         ("AccessDenied", 403, Reason.ACCESS_DENIED),
         ("InvalidObjectState", 403, Reason.ACCESS_DENIED),  # in an archive
+        ("InvalidRequest", 400, Reason.ACCESS_DENIED),  # encrypted with a key that its owner keeps
+        ("KMS.DisabledException", 400, Reason.ACCESS_DENIED),
+        ("KMS.NotFoundException", 400, Reason.ACCESS_DENIED),
+        ("AuthorizationHeaderMalformed", 400, None),
+        ("InvalidToken", 400, None),
         ("NoSuchBucket", 404, None),
         ("ExpiredToken", 400, None),
         ("InvalidAccessKeyId", 403, None),

@@ -1,6 +1,9 @@
 """From what was read to rows: order, types, and where the network comes in."""
 
 import io
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,7 +16,7 @@ from spark_jobs.extraction.mobilenet import ModelMetadata
 from spark_jobs.extraction.processing import Processed, process
 from spark_jobs.extraction.reading import ManifestRow, Outcome
 from spark_jobs.extraction.rejects import Reason, Rejected
-from spark_jobs.extraction.worker import extract
+from spark_jobs.extraction.worker import cpu_seconds, extract
 from spark_jobs.schemas import FEATURE_COUNT
 
 
@@ -72,6 +75,18 @@ def test_each_image_becomes_a_row_of_one_of_the_two_in_order() -> None:
         "reason": "not_found",
         "detail": "gone",
     }
+
+
+def test_processor_time_is_that_of_this_process_and_its_children_and_no_waiting() -> None:
+    """A second attempt decodes in a child."""
+    before = cpu_seconds()
+    subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
+    of_child = cpu_seconds() - before
+    time.sleep(0.3)
+    waited = cpu_seconds() - before - of_child
+
+    assert of_child > 0.05
+    assert waited < 0.1
 
 
 def test_without_images_no_network_is_asked() -> None:
