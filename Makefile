@@ -100,12 +100,12 @@ docs: $(VENV)/.airflow $(VENV)/.docs ## The site of docs/, into site/, and docs/
 audit: $(VENV)/.docs ## Known vulnerabilities in the lock files; says so where the index cannot be asked
 	@$(VENV)/docs/bin/python dev/audit.py requirements/*.txt bootstrap/*.txt app/requirements.txt docker/requirements.txt
 
-sbom: setup $(VENV)/.docs ## The bills of materials of both environments, into sbom/ (CycloneDX), and their licenses
+sbom: setup $(VENV)/.app $(VENV)/.docs ## The bills of materials of Airflow's side, the jobs and the app, into sbom/ (CycloneDX), and their licenses
 	@mkdir -p sbom
 	@export PYTHONWARNINGS="ignore:The Component this BOM:UserWarning"; \
-	for side in airflow spark; do $(VENV)/docs/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	for side in airflow spark app; do $(VENV)/docs/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
 	  --of JSON -o sbom/$$side.json $(VENV)/$$side/bin/python; echo "sbom/$$side.json"; done
-	@$(VENV)/docs/bin/python dev/licenses.py sbom/airflow.json sbom/spark.json > sbom/licenses.md && echo "sbom/licenses.md"
+	@$(VENV)/docs/bin/python dev/licenses.py sbom/airflow.json sbom/spark.json sbom/app.json > sbom/licenses.md && echo "sbom/licenses.md"
 
 wheelhouse: $(VENV)/.uv ## The wheels of a cluster's nodes, into wheelhouse/, from any machine (ARCH=x86_64 or aarch64)
 	@$(VENV)/uv/bin/python dev/wheelhouse.py $(or $(ARCH),x86_64) wheelhouse/$(or $(ARCH),x86_64)

@@ -11,6 +11,8 @@ every hour once the installation has a name (`FRUITS_DEPLOYMENT`).
 | `find_leftovers` | lists what should not be there any more, and why |
 | `end_clusters` | terminates it, unless `dry_run` is on; `FRUITS_JANITOR_ENDS=true` turns it off for every run |
 
+Where `FRUITS_NOTIFY_CONN` names a connection, it is told when the janitor fails.
+
 Clusters of other deployments in the same account are left alone: each has its own `FRUITS_DEPLOYMENT`.
 """
 
@@ -21,7 +23,7 @@ from airflow.sdk import Param, chain, dag, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from emr_hook import IdempotentEmrHook
-from fruit_features import config, janitor, runs
+from fruit_features import config, janitor, notifications, runs
 
 
 @task
@@ -66,7 +68,11 @@ def end_clusters(found: list[dict[str, Any]], params: dict[str, Any]) -> None:
         "regions": Param([config.DEFAULT_REGION], type="array", items={"type": "string"}, title="Regions"),
     },
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(minutes=5),
+        "on_failure_callback": notifications.on_failure(notifications.JANITOR_FAILED),
+    },
     tags=["emr"],
 )
 def fruit_features_janitor() -> None:

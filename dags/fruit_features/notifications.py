@@ -26,6 +26,11 @@ Fruit features: run {{ run_id }} has failed
 What to do: fix what the failed task's log names, then clear that task, or trigger the DAG again. What was extracted stays, \
 and results/latest.json names the run before.
 {{ ti.log_url }}"""
+JANITOR_FAILED = """\
+Fruit features: {{ ti.task_id }} of the janitor's run {{ run_id }} has failed
+{{ exception }}
+What to do: see its log. Until the janitor works again, look for clusters that nobody ends in EMR's own list.
+{{ ti.log_url }}"""
 LATE = """\
 Fruit features: run {{ dag_run.dag_run_id }} is not over after {{ hours }} h
 What to do: see which task runs. A paused DAG goes on, and ends its cluster, only when it is unpaused; a hung step ends itself \
@@ -33,9 +38,13 @@ after step_timeout_hours; marking the run as failed ends all of it.
 {{ url }}/{{ dag_run.dag_run_id | urlencode }}"""
 
 
-def on_failure() -> "list[HttpNotifier]":
-    """Return what tells of a failed run, as callbacks of the task that judges it."""
-    return [_notifier()(http_conn_id=config.NOTIFY_CONN, json={"text": FAILED})] if config.NOTIFY_CONN else []
+def on_failure(text: str = FAILED) -> "list[HttpNotifier]":
+    """Return what tells of a failed run, as callbacks of the task that judges it.
+
+    Args:
+        text: a template.
+    """
+    return [_notifier()(http_conn_id=config.NOTIFY_CONN, json={"text": text})] if config.NOTIFY_CONN else []
 
 
 def deadline() -> list[DeadlineAlert] | None:

@@ -9,9 +9,11 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from airflow.dag_processing.dagbag import DagBag
 from airflow.triggers.callback import CallbackTrigger
 
 from fruit_features import config, notifications
+from tests.conftest import PROJECT
 from tests.webhook import Messages
 
 
@@ -46,6 +48,20 @@ def test_a_failed_run_is_told_of_with_the_cause_and_a_link(told: Messages) -> No
     assert cause == "the run has failed in extract_features: step s-1 is FAILED: ValueError: no"
     assert advice.startswith("What to do: ")
     assert link == context["ti"].log_url
+
+
+def test_a_janitor_that_fails_is_told_of(told: Messages) -> None:
+    janitor = DagBag(PROJECT / "dags").dags["fruit_features_janitor"].get_task("end_clusters")
+    (notifier,) = janitor.on_failure_callback
+    ti = SimpleNamespace(task_id="end_clusters", log_url="http://airflow/log")
+    notifier({"run_id": "scheduled__1", "exception": ValueError("1 of 2 clusters could not be ended"), "ti": ti})
+
+    (text,) = told.texts
+    first, cause, advice, link = text.splitlines()
+    assert first == "Fruit features: end_clusters of the janitor's run scheduled__1 has failed"
+    assert cause == "1 of 2 clusters could not be ended"
+    assert advice.startswith("What to do: ")
+    assert link == ti.log_url
 
 
 def test_a_late_run_is_told_of_by_the_triggerer(told: Messages) -> None:
