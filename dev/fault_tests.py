@@ -14,12 +14,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "failures.md"
+PROJECT = Path(__file__).resolve().parents[1]
+PAGE = PROJECT / "docs" / "failures.md"
 ROW = re.compile(
     r"^\| (?P<failure>[^|]+) \| [^|]+ \| [^|]+ \| (?P<cluster>[^|]+) \| [^|]+ \| (?P<tests>`tests/[^|]+`) \|$",
     re.MULTILINE,
 )
 TEST = re.compile(r"`(tests/[\w/]+\.py::\w+)`")
+# Those that take longest, by far, and so begin first: a file stays in one process, and the last one decides when all have ended.
+LONGEST = tuple(
+    f"tests/{name}.py"
+    for name in (
+        "dags/test_s3_faults",
+        "dags/test_failing_runs",
+        "live/test_airflow_faults",
+        "live/test_people",
+        "dags/test_refused_runs",
+        "live/test_events",
+        "dags/test_sigkills",
+    )
+)
 VERDICTS = ("not run", "passed", "skipped", "failed")  # of several with other parameters the last of these counts
 WIDTHS = {"failure": 76, "cluster": 44}
 LIVED_ON = "cluster_lived_on_s"  # a property that tests of whole runs record: tests/cluster_lives.py
@@ -80,6 +94,17 @@ def named_tests(page: str) -> list[str]:
     return list(dict.fromkeys(test for row in rows(page) for test in row.tests))
 
 
+def in_order(tests: Iterable[str]) -> list[str]:
+    """Return the tests by file, the longest first, and in each as it has them: pytest runs them as they are given."""
+
+    def place(test: str) -> tuple[int, str, int]:
+        file, _, name = test.partition("::")
+        rank = LONGEST.index(file) if file in LONGEST else len(LONGEST)
+        return rank, file, (PROJECT / file).read_text(encoding="utf-8").index(f"def {name}(")
+
+    return sorted(tests, key=place)
+
+
 def verdicts(reports: Iterable[str]) -> dict[str, Verdict]:
     """Return the verdict on each test in JUnit reports; a test with parameters is one."""
     found: dict[str, Verdict] = {}
@@ -123,7 +148,7 @@ def main(arguments: list[str]) -> int:
         print(text)
         return 0 if good else 1
     of_spark = what == "spark"
-    print(" ".join(test for test in named_tests(page) if test.startswith("tests/spark_jobs/") == of_spark))
+    print(" ".join(in_order(test for test in named_tests(page) if test.startswith("tests/spark_jobs/") == of_spark)))
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from fault_tests import PAGE, Verdict, named_tests, rows, table, verdicts
+from fault_tests import LONGEST, PAGE, Verdict, in_order, named_tests, rows, table, verdicts
 
 ROWS = """
 | failure | injected by | what the user sees | cluster | what a rerun does | test |
@@ -60,6 +60,20 @@ def test_rows_that_were_not_run_are_good_only_if_they_were_not_asked_for() -> No
 def test_rows_that_have_all_passed_are_good() -> None:
     page = ROWS.partition("| a node is lost")[0].rstrip()
     assert table(page, [REPORT.replace('<failure message="no"/>', "")])[1]
+
+
+def test_tests_run_by_file_the_longest_first_and_as_the_file_has_them() -> None:
+    """A test may build on what an earlier one of its file has left."""
+    named = named_tests(PAGE.read_text(encoding="utf-8"))
+    found = in_order(named)
+    assert sorted(found) == sorted(named)
+    files = list(dict.fromkeys(test.partition("::")[0] for test in found))
+    assert tuple(files[: len(LONGEST)]) == LONGEST
+    assert [test.partition("::")[0] for test in found] == sorted(
+        (test.partition("::")[0] for test in found), key=files.index
+    )
+    of_janitor = [test for test in found if "test_janitor.py" in test]
+    assert of_janitor[0].endswith("::test_only_what_nobody_needs_is_found_and_ended")
 
 
 def test_every_row_of_the_page_is_in_the_table() -> None:
