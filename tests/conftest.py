@@ -1,9 +1,12 @@
 """Shared by the tests of both sides: where the real data is, and an Airflow home for the session."""
 
+import fcntl
 import importlib.util
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not os.environ.get(variable):
             items[:] = [item for item in items if not item.get_closest_marker(marker)]
     items.sort(key=lambda item: not any(item.get_closest_marker(marker) for marker in ("slow", *OPT_IN)))
+
+
+@contextmanager
+def once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """Hold a folder that all processes of this session share, one process at a time: the first one fills it for the others."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / name
+    folder.mkdir(exist_ok=True)
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 def _from_environment(name: str, what: str) -> Path:

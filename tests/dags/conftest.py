@@ -1,7 +1,5 @@
 """A run, and a bucket on the local AWS endpoint."""
 
-import fcntl
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from demo.images import write_images
 from fruit_features.run import Run
 from local_emr import LocalEmr
 from patient_s3 import PatientS3Hook
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, once
 from tests.dags.pipeline import Pipeline
 from tests.dags.published import published_pipeline, put_new_images
 
@@ -43,12 +41,8 @@ def endpoint() -> Iterator[LocalEmr]:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     """The network as a run exports it, for tests of what comes after: exported once for all processes of this session."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    folder = shared / "models"
     job = [PROJECT / ".venv/spark/bin/python", "-m", "spark_jobs.export_model", "--weights", weights.as_uri()]
-    with (shared / "models.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with once(tmp_path_factory, "models") as folder:
         if not (pointer := folder / "model.json").exists():
             subprocess.run([*job, "--models", folder.as_uri(), "--pointer", pointer.as_uri()], cwd=PROJECT, check=True)
     return folder

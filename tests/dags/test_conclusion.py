@@ -170,13 +170,15 @@ def test_a_cluster_that_no_task_has_ended_is_ended_at_the_end_of_the_run(
 def test_an_emr_that_does_not_answer_hides_no_failure(
     endpoint: LocalEmr, hook: S3Hook, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(emr_hook, "ADAPTIVE_RETRIES", emr_hook.NO_RETRIES)
+    conclude_run = task("conclude_run")
+    of_hook = conclude_run.__globals__["IdempotentEmrHook"].__init__.__globals__  # the DAG's module may be another one
+    monkeypatch.setitem(of_hook, "ADAPTIVE_RETRIES", emr_hook.NO_RETRIES)
     endpoint.faults.add(fault="throttle", operation="ListClusters")
     params = make_run().settings.model_dump()
     with pytest.raises(ClientError, match="Throttling"):  # Airflow tries again
-        task("conclude_run")(params, conclusion_of({"create_cluster": "failed"}), RUN_ID)
+        conclude_run(params, conclusion_of({"create_cluster": "failed"}), RUN_ID)
     with pytest.raises(AirflowFailException, match="the run has failed in create_cluster: "):
-        task("conclude_run")(params, conclusion_of({"create_cluster": "failed"}, try_number=3), RUN_ID)
+        conclude_run(params, conclusion_of({"create_cluster": "failed"}, try_number=3), RUN_ID)
     endpoint.faults.clear()
 
 

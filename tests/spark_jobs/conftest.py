@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from sample_data import random_weights
 from spark_jobs import s3_clients
 from spark_jobs.session import spark_context
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, once
 
 AIRFLOW_PYTHON = PROJECT / ".venv/airflow/bin/python"
 
@@ -46,11 +46,11 @@ def reference_features() -> Path:
 @pytest.fixture(scope="session")
 def model_pointer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pointer of a model exported for this session: of the real weights, or of random ones where there are none."""
-    folder = tmp_path_factory.mktemp("models")
-    weights = os.environ.get("FRUITS_TEST_WEIGHTS") or random_weights(folder)
-    pointer = folder / "pointer.json"
-    command = ["-m", "spark_jobs.export_model", "--weights", str(weights), "--models", str(folder)]
-    subprocess.run([sys.executable, *command, "--pointer", str(pointer)], cwd=PROJECT, check=True)
+    with once(tmp_path_factory, "models") as folder:
+        if not (pointer := folder / "pointer.json").exists():
+            weights = os.environ.get("FRUITS_TEST_WEIGHTS") or random_weights(folder)
+            command = ["-m", "spark_jobs.export_model", "--weights", str(weights), "--models", str(folder)]
+            subprocess.run([sys.executable, *command, "--pointer", str(pointer)], cwd=PROJECT, check=True)
     return pointer
 
 
