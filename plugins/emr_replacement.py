@@ -70,7 +70,7 @@ class RunClusterMixin:
             self._give_up(first, second)
         return second
 
-    def before(self, cluster: dict[str, Any]) -> str:
+    def in_place_of(self, cluster: dict[str, Any]) -> str:
         """Return, for the message of a cluster's failure, what became of the one in whose place it is; nothing of a first one."""
         _, is_second, lost = cluster["Name"].rpartition(IN_PLACE_OF)
         if not is_second:

@@ -48,8 +48,8 @@ class EmrClusterReadySensor(RunClusterMixin, EmrJobFlowSensor):
 
     def _fail(self, cluster: dict[str, Any]) -> bool:
         """Fail with EMR's reason, and with what the node has said if it could not be set up; False while its log is awaited."""
-        message = f"cluster {cluster['Id']} is {cluster['Status']['State']} "
-        message = f"{message}{self.failure_message_from_response({'Cluster': cluster}) or ''}".rstrip() + self.before(
+        reason = self.failure_message_from_response({"Cluster": cluster}) or ""
+        message = f"cluster {cluster['Id']} is {cluster['Status']['State']} {reason}".rstrip() + self.in_place_of(
             cluster
         )
         if not failed_action(cluster) or not cluster.get("LogUri"):

@@ -80,7 +80,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
     def _run_on(self, cluster: dict[str, Any], context: Context) -> None:
         """Add the step to the cluster, and wait for its end in the triggerer."""
         if cluster["Status"]["State"] in ENDING:
-            raise AirflowFailException(f"cluster {cluster['Id']} is {end_of(cluster)}{self.before(cluster)}")
+            raise AirflowFailException(f"cluster {cluster['Id']} is {end_of(cluster)}{self.in_place_of(cluster)}")
         self.job_flow_id = cluster["Id"]
         self.steps = [self.step]
         hook = hook_of(self)
@@ -140,7 +140,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
             self._run_on(self.current_cluster(), context)
         if log:
             self.log.error("The end of the step's log:\n%s", "\n".join(log))
-        raise AirflowFailException(failure(cluster, step, log) + self.before(cluster))
+        raise AirflowFailException(failure(cluster, step, log) + self.in_place_of(cluster))
 
     def on_kill(self) -> None:
         """Cancel the step if the task is killed while it adds it; from then on the trigger does."""
