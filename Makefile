@@ -59,12 +59,12 @@ test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airf
 
 FAULTS = FRUITS_TEST_FAULTS=1 FRUITS_TEST_LIVE=1 JAVA_HOME="$(CURDIR)/$(VENV)/java"
 # A file stays in one process, as what it starts is started once; slow files are taken first (dev/fault_tests.py).
-IN_THREE = --quiet --tb=short --numprocesses 3 --dist loadfile --no-loadscope-reorder
+AT_ONCE = --quiet --tb=short --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected, and a table of the verdicts: those too that take too long for make test (an hour and more)
+test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected, and a table of the verdicts: those too that take too long for make test (an hour)
 	@rm -f $(VENV)/faults-*.xml
-	-@$(FAULTS) $(AIRFLOW_PYTHON) -m pytest $(IN_THREE) --junitxml=$(VENV)/faults-airflow.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
-	-@$(FAULTS) $(SPARK_PYTHON) -m pytest $(IN_THREE) --junitxml=$(VENV)/faults-spark.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
+	-@$(FAULTS) $(AIRFLOW_PYTHON) -m pytest $(AT_ONCE) --junitxml=$(VENV)/faults-airflow.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
+	-@$(FAULTS) $(SPARK_PYTHON) -m pytest $(AT_ONCE) --junitxml=$(VENV)/faults-spark.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
 	@$(AIRFLOW_PYTHON) dev/fault_tests.py $(if $(ARGS),some,table) $(VENV)/faults-*.xml
 
 test-live: setup ## Airflow's parts apart, on PostgreSQL: uploads that start runs, parts that are killed (15 minutes; needs Debian's postgresql)

@@ -144,16 +144,18 @@ def _batches(storage: Storage, name: str) -> Iterator[pa.RecordBatch]:
             file = pq.ParquetFile(stream)
             check_columns(file.schema_arrow, FEATURES)
             yield from file.iter_batches(ROWS_AT_ONCE, columns=COLUMNS)
-    except (DamagedFileError, pa.ArrowException) as error:
-        log.warning("%s does not count as features: %s", name, error)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) or not _is_damaged(storage.read(name)):
+    except (DamagedFileError, OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and not _is_damaged(storage, name):
             raise StorageError(f"{name} in {storage.root} cannot be read: {error}") from error
         log.warning("%s does not count as features: %s", name, error)
 
 
-def _is_damaged(content: bytes) -> bool:
-    """Say whether these bytes are no whole Parquet file: of that Arrow may say the same as of a storage that fails."""
+def _is_damaged(storage: Storage, name: str) -> bool:
+    """Say whether a file is there, but is no whole Parquet file: Arrow may say the same of it as of a storage that fails."""
+    try:
+        content = storage.read(name)
+    except FileNotFoundError:
+        return False
     try:
         pq.ParquetFile(pa.BufferReader(content)).read(COLUMNS)
     except (OSError, pa.ArrowException):

@@ -130,11 +130,8 @@ class IdempotentEmrHook(SharedDescriptions, EmrHook):
         """Return the ids of the cluster's reusable steps by name: of two of the same name the later one."""
         states = [*ACTIVE_STEP, "COMPLETED"] if self.reuse_completed_steps else ACTIVE_STEP
         pages = self.get_conn().get_paginator("list_steps").paginate(ClusterId=cluster_id, StepStates=states)
-        found: dict[str, str] = {}
-        for step in (step for page in pages for step in page["Steps"]):  # newest first
-            if step["Id"] not in self.disregarded_steps:
-                found.setdefault(step["Name"], step["Id"])
-        return found
+        steps = [step for page in pages for step in page["Steps"] if step["Id"] not in self.disregarded_steps]
+        return {step["Name"]: step["Id"] for step in reversed(steps)}  # EMR lists the newest first
 
     def cancel_steps(self, cluster_id: str, step_ids: Collection[str]) -> None:
         """Cancel the steps that have not ended.

@@ -30,6 +30,12 @@ def is_lost(cluster: dict[str, Any]) -> bool:
     return code == "INSTANCE_FAILURE" or (code == "INTERNAL_ERROR" and "ReadyDateTime" in status["Timeline"])
 
 
+def replaced_by(cluster: dict[str, Any]) -> str:
+    """Return the id of the lost cluster in whose place this one is; empty for a first one."""
+    _, _, lost = cluster["Name"].partition(IN_PLACE_OF)
+    return str(lost)
+
+
 def end_of(cluster: dict[str, Any]) -> str:
     """Return the state of a cluster that is ending, and EMR's reason."""
     status = cluster["Status"]
@@ -60,8 +66,8 @@ class RunClusterMixin:
         first = hook.describe(self.job_flow_id)
         if not self.cluster_request or not is_lost(first):
             return first
-        if IN_PLACE_OF in first["Name"]:  # a cleared task goes on where the replacement was
-            self._give_up(hook.describe(first["Name"].rpartition(IN_PLACE_OF)[2]), first)
+        if lost := replaced_by(first):  # a cleared task goes on where the replacement was
+            self._give_up(hook.describe(lost), first)
         name = f"{first['Name']}{IN_PLACE_OF}{first['Id']}"
         # As old as a step may take: days.
         found = next(hook.find_clusters(name, since=first["Status"]["Timeline"]["CreationDateTime"]), None)
@@ -72,8 +78,8 @@ class RunClusterMixin:
 
     def in_place_of(self, cluster: dict[str, Any]) -> str:
         """Return, for the message of a cluster's failure, what became of the one in whose place it is; nothing of a first one."""
-        _, is_second, lost = cluster["Name"].rpartition(IN_PLACE_OF)
-        if not is_second:
+        lost = replaced_by(cluster)
+        if not lost:
             return ""
         try:
             return f"; it is there in place of {lost} ({end_of(hook_of(self).describe(lost))})"

@@ -49,9 +49,8 @@ class EmrClusterReadySensor(RunClusterMixin, EmrJobFlowSensor):
     def _fail(self, cluster: dict[str, Any]) -> bool:
         """Fail with EMR's reason, and with what the node has said if it could not be set up; False while its log is awaited."""
         reason = self.failure_message_from_response({"Cluster": cluster}) or ""
-        message = f"cluster {cluster['Id']} is {cluster['Status']['State']} {reason}".rstrip() + self.in_place_of(
-            cluster
-        )
+        state = f"{cluster['Status']['State']} {reason}".rstrip()
+        message = f"cluster {cluster['Id']} is {state}{self.in_place_of(cluster)}"
         if not failed_action(cluster) or not cluster.get("LogUri"):
             raise AirflowFailException(message)
         log = BootstrapLog(S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name), cluster)

@@ -17,6 +17,7 @@ from tests.live.runs import WAITS, publish_first, put_new_images
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 SOON = 60  # seconds from an upload to its run
+LET_GO = "Trigger cancelled by user action"  # in the triggerer's log
 DAG, EXAMPLE = "/api/v2/dags/fruit_features", "/api/v2/dags/after_fruit_features"
 
 
@@ -118,8 +119,10 @@ def test_a_message_that_was_received_by_a_triggerer_that_died_starts_a_run(live:
 
 
 def test_images_that_were_put_while_the_dag_was_paused_are_found_afterwards(live: Live) -> None:
-    before = runs(live)
+    before, let_go = runs(live), live.parts.log("triggerer").count(LET_GO)
     live.api.request("PATCH", DAG, {"is_paused": True})
+    # Until the DAG file is parsed, the triggerer turns messages into events, which Airflow drops as the DAG is paused.
+    wait_for(lambda: live.parts.log("triggerer").count(LET_GO) > let_go, "the triggerer lets the queue go", SOON)
     put_new_images(live, 2)
     time.sleep(45)  # longer than from an upload to its run
     assert runs(live).keys() == before.keys()

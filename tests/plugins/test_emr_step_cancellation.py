@@ -68,7 +68,7 @@ def test_a_task_that_is_killed_while_it_adds_its_step_cancels_it(emr: Any, clust
 
 
 def test_the_end_of_a_worker_leaves_the_step_to_the_next_try(
-    emr: Any, cluster_id: str, context: Any, retry: Any, monkeypatch: pytest.MonkeyPatch
+    emr: Any, cluster_id: str, context: Any, retry: Any
 ) -> None:
     """Airflow calls on_kill and lets the task go on: it must not wait for a step that it has cancelled itself."""
     task = operator(cluster_id, "sleep 600")

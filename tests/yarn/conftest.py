@@ -226,6 +226,7 @@ def yarn(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Ya
     with LocalEmr(timing=timing, spark=spark, yarn=True) as aws, pytest.MonkeyPatch.context() as patch:
         for name, value in aws.environment().items():
             patch.setenv(name, value)
+        aws.reset()  # buckets are shared by all endpoints of a process, and another test may have left its own
         made = Yarn(aws, boto3.client("s3"), boto3.client("emr"), S3Hook(region_name=aws.region))
         prepare(made, weights)
         yield made
