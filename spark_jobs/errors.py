@@ -7,3 +7,13 @@ class JobError(Exception):
 
 class DamagedFileError(JobError):
     """A file was read, and is not what it should be: reading it again would not help."""
+
+
+def without_credentials(error: Exception) -> str:
+    """Return what to say of an error of botocore's for want of credentials, else an empty text.
+
+    By the names of its classes: jobs on files do not import botocore.
+    """
+    if type(error).__name__ in ("NoCredentialsError", "CredentialRetrievalError", "PartialCredentialsError"):
+        return f"no AWS credentials on this node ({error}): check its instance profile or environment"
+    return ""

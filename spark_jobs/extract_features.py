@@ -13,7 +13,7 @@ from spark_jobs import uris
 from spark_jobs.arguments import share_or_zero
 from spark_jobs.datasets import check_dataset
 from spark_jobs.extraction.chunks import Chunk, cut_manifest
-from spark_jobs.extraction.driver import SETTINGS, run_extraction
+from spark_jobs.extraction.driver import run_extraction
 from spark_jobs.extraction.mobilenet import ModelArtifact
 from spark_jobs.extraction.outputs import Outputs, check_reject_share
 from spark_jobs.models import read_artifact
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     outputs = Outputs(options.features, options.rejects)
     with ThreadPoolExecutor() as pool:  # Spark takes seconds to start
         preparing = pool.submit(prepare, options.model, options.manifest)
-        context = spark_context("extract_features", SETTINGS)
+        context = spark_context("extract_features")
         artifact, chunks = preparing.result()
     total = sum(chunk.images for chunk in chunks)
     log.info("start images=%d model=%s", total, artifact.metadata.model_id)

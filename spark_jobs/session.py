@@ -21,6 +21,14 @@ from spark_jobs.python_worker import lighten
 # Applied unless spark-submit was given other values.
 DEFAULTS = {
     "spark.ui.enabled": "false",  # a web server for the minute that a job takes; event logs are kept without it
+    # A node that fails its tasks (no credentials, a full disk) gets none any more; the other attempts run elsewhere. Two on
+    # one executor, as a one-node cluster has no elsewhere; three on one node, as an image that takes its container along fails
+    # the tasks beside it, too; eight tasks, as images that end their worker fail some. So two bad nodes do not end the job.
+    "spark.task.maxFailures": "8",
+    "spark.excludeOnFailure.enabled": "true",
+    "spark.excludeOnFailure.task.maxTaskAttemptsPerExecutor": "2",
+    "spark.excludeOnFailure.task.maxTaskAttemptsPerNode": "3",
+    "spark.excludeOnFailure.stage.maxFailedTasksPerExecutor": "8",
 }
 
 DISK_FULL = (
@@ -29,17 +37,16 @@ DISK_FULL = (
 )
 
 
-def spark_context(name: str, settings: dict[str, str] | None = None) -> SparkContext:
+def spark_context(name: str) -> SparkContext:
     """Return the context of this process, made on first use; the jobs need no session: its SQL alone takes seconds to start.
 
     Args:
         name: what Spark's pages and logs call the job.
-        settings: the job's own defaults, on top of `DEFAULTS`; whatever spark-submit was given wins.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise the workers take the python3 of the PATH
     SparkContext._ensure_initialized()  # noqa: SLF001 - without the JVM, SparkConf knows nothing of spark-submit's --conf
     conf = SparkConf()
-    for key, value in {**DEFAULTS, **(settings or {})}.items():
+    for key, value in DEFAULTS.items():
         conf.setIfMissing(key, value)
     conf.set("spark.ui.showConsoleProgress", "false")  # set by spark-submit itself; the jobs report their own progress
     conf.setIfMissing("spark.app.name", name)

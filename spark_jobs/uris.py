@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from spark_jobs import files
-from spark_jobs.errors import JobError
+from spark_jobs.errors import JobError, without_credentials
 from spark_jobs.stored import Stored
 
 # What browsers need to show an object instead of saving it. Not the mimetypes module: it differs from machine to machine.
@@ -78,7 +78,7 @@ def _naming(uri: str, action: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise JobError(f"{uri}: not found") from error
     except Exception as error:  # every client raises its own exceptions
-        raise JobError(f"{uri}: cannot be {action}: {error}") from error
+        raise JobError(f"{uri}: cannot be {action}: {without_credentials(error) or error}") from error
 
 
 def exists(uri: str) -> bool:

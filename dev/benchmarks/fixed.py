@@ -19,8 +19,7 @@ BOUNDS: Bounds = {
 
 CONTEXT = """
 from spark_jobs.session import run, spark_context
-from spark_jobs.extraction.driver import SETTINGS
-run(lambda: spark_context("context", SETTINGS) and None)
+run(lambda: spark_context("context") and None)
 """
 
 

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from local_emr.emr.spark_submit import rewrite_arguments
 from local_emr.emr.yarn import daemons
 from local_emr.emr.yarn.capacity import machine_memory, memory_scale, node_resources
 from local_emr.emr.yarn.daemons import Yarn
+from local_emr.emr.yarn.worker import PYTHON, Worker
 from local_emr.pytest_plugin import QUICK
 
 # Four tasks, of which each tells where it is and waits until it may go on: whatever happens meanwhile hits tasks at work.
@@ -40,7 +42,8 @@ folder, greedy = Path(sys.argv[1]), int(sys.argv[2])
 def hold(batches):
     task = TaskContext.get()
     mark = folder / f"{task.partitionId()}-{task.attemptNumber()}"
-    mark.with_suffix(".part").write_text(" ".join([os.environ["CONTAINER_ID"], os.environ["NM_HOST"], str(os.getpid())]))
+    where = [os.environ["CONTAINER_ID"], os.environ["NM_HOST"], str(os.getpid()), sys.prefix, os.environ["HOME"]]
+    mark.with_suffix(".part").write_text(" ".join(where))
     mark.with_suffix(".part").rename(mark)
     taken = []
     while not (folder / "go").exists():
@@ -149,6 +152,8 @@ class Held:
     container: str
     node: str
     worker: psutil.Process
+    python: str
+    home: str
 
     @property
     def application_attempt(self) -> str:
@@ -167,10 +172,10 @@ class HoldingStep:
         """The attempts that wait now."""
         found = []
         for mark in self.folder.glob("?-*[0-9]"):
-            container, node, pid = mark.read_text().split()
+            container, node, pid, *folders = mark.read_text().split()
             if psutil.pid_exists(int(pid)):
                 partition, attempt = map(int, mark.name.split("-"))
-                found.append(Held(partition, attempt, container, node, psutil.Process(int(pid))))
+                found.append(Held(partition, attempt, container, node, psutil.Process(int(pid)), *folders))
         return [held for held in found if still_there(held.worker)]
 
     def until(self, condition: Any) -> list[Held]:
@@ -225,6 +230,7 @@ def test_a_step_runs_on_two_nodes_and_a_container_over_its_memory_limit_is_kille
     held = holding.until(lambda held: any((one.partition, one.attempt) == (2, 1) for one in held))
     assert len({one.container for one in held}) == 2
     assert len({one.node for one in held}) == 2
+    assert len({one.python for one in held}) == len({one.home for one in held}) == 2
     state, stdout, stderr = holding.ended()
     assert (state, "rows 8" in stdout) == ("COMPLETED", True), stderr
     assert "Container killed by YARN for exceeding physical memory limits" in stderr
@@ -346,6 +352,33 @@ def test_nodes_are_counted_past_a_proxy(tmp_path: Path, monkeypatch: pytest.Monk
         counted = daemons.active_nodes(f"127.0.0.1:{server.server_port}")
         server.shutdown()
     assert counted == 2
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Worker:
+    (tmp_path / "home/.aws").mkdir(parents=True)
+    (tmp_path / "home/.aws/credentials").write_text("[default]\n")
+    made = Worker(tmp_path / "node", Spark(), tmp_path / "home")
+    made.create()
+    return made
+
+
+def imports_pyspark(worker: Worker) -> bool:
+    command = ["/usr/bin/env", PYTHON, "-c", "import pyspark"]
+    return subprocess.run(command, env={"PATH": worker.path}, capture_output=True, check=False).returncode == 0
+
+
+def test_a_node_can_lose_its_packages(worker: Worker) -> None:
+    assert imports_pyspark(worker)
+    worker.lose_packages()
+    assert not imports_pyspark(worker)
+
+
+def test_a_node_can_lose_its_credentials_and_no_other_does(worker: Worker, tmp_path: Path) -> None:
+    assert (worker.home / ".aws/credentials").exists()
+    worker.lose_credentials()
+    assert not (worker.home / ".aws/credentials").exists()
+    assert (tmp_path / "home/.aws/credentials").exists()
 
 
 def test_memory_is_that_of_emr_scaled_to_the_machine() -> None:

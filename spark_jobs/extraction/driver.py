@@ -16,17 +16,6 @@ from spark_jobs.extraction.progress import Progress
 from spark_jobs.session import slots, warm_up
 from spark_jobs.stored import Stored
 
-SETTINGS = {
-    # A node that fails its tasks (no credentials, a full disk) gets none any more; the other attempts run elsewhere. Two on
-    # one executor, as a one-node cluster has no elsewhere; three on one node, as an image that takes its container along fails
-    # the tasks beside it, too; eight tasks, as images that end their worker fail some. So two bad nodes do not end the job.
-    "spark.task.maxFailures": "8",
-    "spark.excludeOnFailure.enabled": "true",
-    "spark.excludeOnFailure.task.maxTaskAttemptsPerExecutor": "2",
-    "spark.excludeOnFailure.task.maxTaskAttemptsPerNode": "3",
-    "spark.excludeOnFailure.stage.maxFailedTasksPerExecutor": "8",
-}
-
 log = logging.getLogger("extract_features")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 
-from spark_jobs.errors import JobError
+from spark_jobs.errors import JobError, without_credentials
 from spark_jobs.extraction.reading import Content, ManifestRow, check_size
 from spark_jobs.extraction.rejects import Reason, Rejected
 from spark_jobs.s3 import fetch
@@ -80,8 +80,8 @@ def _s3_rejected(error: Exception) -> Rejected | None:
 def _s3_problem(error: Exception) -> str:
     """Return what failed and what to do."""
     code, status, message = _s3_answer(error)
-    if type(error).__name__ in ("NoCredentialsError", "CredentialRetrievalError", "PartialCredentialsError"):
-        return f"no AWS credentials on this node ({error}): check its instance profile or environment"
+    if problem := without_credentials(error):
+        return problem
     if "Expired" in code or status in (400, 401, 403):
         return f"S3 refuses this node's credentials ({message}): check its role, its token and its clock"
     if status:

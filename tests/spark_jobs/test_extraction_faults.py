@@ -18,10 +18,10 @@ from PIL import Image
 
 from sample_data import list_file, write_manifest
 from spark_jobs.extraction.chunks import cut_manifest
-from spark_jobs.extraction.driver import SETTINGS
 from spark_jobs.extraction.reading import ManifestRow
 from spark_jobs.extraction.worker import Accumulators, Extraction
 from spark_jobs.models import read_artifact
+from spark_jobs.session import DEFAULTS
 from tests.conftest import PROJECT
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -157,7 +157,7 @@ images.decode = decode
 
 def test_two_bad_nodes_leave_a_task_an_attempt_on_a_third_one() -> None:
     attempts, on_a_node = (
-        int(SETTINGS[f"spark.{name}"]) for name in ("task.maxFailures", "excludeOnFailure.task.maxTaskAttemptsPerNode")
+        int(DEFAULTS[f"spark.{name}"]) for name in ("task.maxFailures", "excludeOnFailure.task.maxTaskAttemptsPerNode")
     )
 
     assert attempts > 2 * on_a_node, "Spark gives a task up after so many failures, wherever they were"

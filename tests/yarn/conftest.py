@@ -32,8 +32,8 @@ BUCKET = "orchard"
 # 8 chunks of 50: those of the first variety are committed while the others are held back (see `Yarn.hold`).
 QUICK, HELD = "Apple", "Plum"
 COUNTS = {QUICK: 100, HELD: 300}
-# An executor on each node, of half as many workers as on EMR: they start in half the time. Its container has room for one
-# that takes too much, and for those that decode in a child process after that.
+# Unless a module has its own: an executor on each node, of half as many workers as on EMR, which start in half the time. Its
+# container has room for one that takes too much, and for those that decode in a child process after that.
 EXECUTORS = {"spark.executor.cores": "2", "spark.executor.memory": "2g", "spark.executor.memoryOverhead": "6g"}
 FIRST_RUN = "first"  # the cluster's and the network's
 SECONDS = 240  # what a busy machine may take for what takes ten seconds
@@ -92,6 +92,7 @@ class Yarn:
     s3: Any
     emr: Any
     hook: S3Hook
+    executors_shape: dict[str, str]
     runs: dict[str, tuple[Run, Plan]] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
     cluster: str = ""
@@ -106,7 +107,7 @@ class Yarn:
                 "weights": f"s3://{BUCKET}/weights.h5",
                 "core_instance_count": 2,
                 "max_reject_share": 0.5,
-                "spark_defaults": EXECUTORS,
+                "spark_defaults": self.executors_shape,
             }
             run = Run.from_params(params, "manual")
             plan = inventory.find_new(self.hook, run)
@@ -115,14 +116,31 @@ class Yarn:
             self.runs[name] = run, plan
         return self.runs[name]
 
+    def create_cluster(self) -> None:
+        """Create the cluster that steps are added to from now on; end the one before."""
+        if self.cluster:
+            self.emr.terminate_job_flows(JobFlowIds=[self.cluster])
+        request: Any = job_flow_request(self.run(FIRST_RUN)[0], self.artifacts)
+        del request["BootstrapActions"]
+        self.cluster = self.emr.run_job_flow(**request)["JobFlowId"]
+
+    def wait_for_cluster(self) -> None:
+        def status() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.emr.describe_cluster(ClusterId=self.cluster)["Cluster"]["Status"]
+            return found if found["State"] not in {"STARTING", "BOOTSTRAPPING"} else None
+
+        found = wait_for(status, "the cluster to start")
+        assert found["State"] == "WAITING", found["StateChangeReason"]["Message"]
+
     def extract(self, name: str, conf: dict[str, str] | None = None, py_files: str | None = None) -> Step:
         """Add the step `extract_features`, with properties of Spark and a further ZIP of Python modules."""
         run, plan = self.run(name)
         return self.submit(steps.extract_features_step(run, self.artifacts, plan), conf, py_files)
 
-    def reduce(self, name: str) -> Step:
+    def reduce(self, name: str, conf: dict[str, str] | None = None, py_files: str | None = None) -> Step:
+        """Add the step `reduce_dimensions`; arguments as of `extract`."""
         run, plan = self.run(name)
-        return self.submit(steps.reduce_dimensions_step(run, self.artifacts, plan))
+        return self.submit(steps.reduce_dimensions_step(run, self.artifacts, plan), conf, py_files)
 
     def submit(self, request: Any, conf: dict[str, str] | None = None, py_files: str | None = None) -> Step:
         arguments = request["HadoopJarStep"]["Args"]
@@ -214,7 +232,7 @@ def alive(process: psutil.Process) -> bool:
 
 
 @pytest.fixture(scope="module")
-def yarn(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Yarn]:
+def yarn(request: pytest.FixtureRequest, weights: Path) -> Iterator[Yarn]:
     spark = Spark()
     try:
         spark.require_yarn()
@@ -227,7 +245,8 @@ def yarn(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Ya
         for name, value in aws.environment().items():
             patch.setenv(name, value)
         aws.reset()  # buckets are shared by all endpoints of a process, and another test may have left its own
-        made = Yarn(aws, boto3.client("s3"), boto3.client("emr"), S3Hook(region_name=aws.region))
+        shape = getattr(request.module, "EXECUTORS", EXECUTORS)
+        made = Yarn(aws, boto3.client("s3"), boto3.client("emr"), S3Hook(region_name=aws.region), shape)
         prepare(made, weights)
         yield made
         aws.faults.clear()
@@ -240,9 +259,7 @@ def prepare(yarn: Yarn, weights: Path) -> None:
     yarn.s3.put_object(Bucket=BUCKET, Key=f"images/{QUICK}/000.png", Body=image(0))
     run, plan = yarn.run(FIRST_RUN)
     yarn.artifacts = artifacts.deploy(yarn.hook, run, PROJECT)
-    request = job_flow_request(run, yarn.artifacts)
-    del request["BootstrapActions"]
-    yarn.cluster = yarn.emr.run_job_flow(**request)["JobFlowId"]
+    yarn.create_cluster()
     with ThreadPoolExecutor(8) as pool:
         pointer = pool.submit(export_model, yarn, run, plan)
         for variety, count in COUNTS.items():
@@ -251,13 +268,7 @@ def prepare(yarn: Yarn, weights: Path) -> None:
                 pool.submit(yarn.s3.put_object, Bucket=BUCKET, Key=key, Body=image(number))
     yarn.pointer = pointer.result()
     yarn.runs.clear()
-    status = wait_for(lambda: started(yarn), "the cluster to start")
-    assert status["State"] == "WAITING", status["StateChangeReason"]["Message"]
-
-
-def started(yarn: Yarn) -> dict[str, Any] | None:
-    status = yarn.emr.describe_cluster(ClusterId=yarn.cluster)["Cluster"]["Status"]
-    return status if status["State"] not in {"STARTING", "BOOTSTRAPPING"} else None
+    yarn.wait_for_cluster()
 
 
 def export_model(yarn: Yarn, run: Run, plan: Plan) -> bytes:

@@ -29,6 +29,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "spot-interruption": {"after_seconds": 0.0},
     "kill-executor": {"after_seconds": 0.0},
     "kill-application-master": {"after_seconds": 0.0},
+    "node-without-credentials": {"after_seconds": 0.0},
+    "node-without-packages": {"after_seconds": 0.0},
     "cluster-lost": {"after_seconds": 0.0},
 }
 # Fields that choose the targets, by kind: shell patterns matched against the request, the cluster or the step.
@@ -46,6 +48,8 @@ SELECTORS: dict[str, tuple[str, ...]] = {
     "spot-interruption": ("cluster", "step"),
     "kill-executor": ("cluster", "step"),
     "kill-application-master": ("cluster", "step"),
+    "node-without-credentials": ("cluster", "step"),
+    "node-without-packages": ("cluster", "step"),
     "cluster-lost": ("cluster", "step"),
 }
 # Kinds that hit requests: only there a share makes sense, and a count in time.

@@ -13,6 +13,7 @@ from local_emr.emr.s3_access import ACCESS_KEY, SECRET_KEY
 from local_emr.emr.settings import Spark, SparkNotFoundError
 from local_emr.emr.spark_conf import s3a_properties, write_spark_configuration
 from local_emr.emr.yarn.daemons import Yarn
+from local_emr.emr.yarn.worker import PYTHON
 
 
 class Node:
@@ -61,7 +62,7 @@ class Node:
             else Yarn(self.root / "yarn", self.logs / "yarn", self.home, spark, workers, classified)
         )
         python = shlex.quote(str(spark.python))
-        for name in ("python3", "python3.11"):
+        for name in (PYTHON, "python3.11"):
             write_command(self.bin / name, f'exec {python} "$@"')
         try:
             self._install_spark(classified)
@@ -134,10 +135,11 @@ class Node:
             defaults |= self._yarn_properties(self.yarn)
             (self._conf / "yarn-site.xml").write_text(hadoop_xml(self.yarn.site), encoding="utf-8")
         scale, master = (self.yarn.scale, "yarn") if self.yarn else (1.0, spark.master)
+        python = PYTHON if self.yarn else str(spark.python)  # the primary node has one of that name, too
         local_dirs = f"{shlex.quote(str(self.scratch))}/spark-$EMR_STEP_ID"
-        write_spark_configuration(self._conf, spark, classified, defaults, local_dirs, scale)
+        write_spark_configuration(self._conf, spark, classified, defaults, local_dirs, python, scale)
         program = [sys.executable, "-I", "-S", spark_submit.__file__]
-        options = [str(spark.home), master, spark.driver_memory, str(spark.python), spark.class_path, str(scale), "--"]
+        options = [str(spark.home), master, spark.driver_memory, python, spark.class_path, str(scale), "--"]
         write_command(self.bin / "spark-submit", f'exec {shlex.join(program + options)} "$@"')
         self._spark_environment = {
             "SPARK_HOME": str(spark.home),

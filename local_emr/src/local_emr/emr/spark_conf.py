@@ -25,6 +25,7 @@ def write_spark_configuration(
     classified: Mapping[str, Mapping[str, str]],
     defaults: Mapping[str, str],
     local_dirs: str,
+    python: str,
     memory_scale: float = 1.0,
 ) -> None:
     """Write spark-defaults, spark-env, core-site and log4j2.
@@ -35,6 +36,7 @@ def write_spark_configuration(
         classified: the cluster's Configurations, by classification.
         defaults: properties that the Configurations may override.
         local_dirs: Spark's scratch directory as a shell word: where each application keeps its blocks while it is up.
+        python: interpreter of drivers and executors.
         memory_scale: factor on the sizes of executors.
     """
     requested = {
@@ -43,7 +45,7 @@ def write_spark_configuration(
         if not name.startswith(IGNORED_PROPERTIES)
     }
     for name in requested.keys() & spark_submit.PYTHON_PROPERTIES:
-        requested[name] = str(spark.python)
+        requested[name] = python
     properties = {**defaults, **requested}
     for name in sorted(spark_submit.CLASS_PATH_PROPERTIES):
         properties[name] = ":".join(filter(None, [requested.get(name), spark.class_path]))
@@ -52,8 +54,8 @@ def write_spark_configuration(
     )
 
     exports = dict(classified.get("spark-env/export", {})) | {
-        "PYSPARK_PYTHON": str(spark.python),
-        "PYSPARK_DRIVER_PYTHON": str(spark.python),
+        "PYSPARK_PYTHON": python,
+        "PYSPARK_DRIVER_PYTHON": python,
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in exports.items()]
     lines.append(f"export SPARK_LOCAL_DIRS={local_dirs}\n")

@@ -10,6 +10,7 @@ from local_emr.emr.faults import Fault, Faults
 from local_emr.emr.reaper import session_members
 from local_emr.emr.step import Step
 from local_emr.emr.yarn.daemons import Yarn
+from local_emr.emr.yarn.worker import Worker
 
 # A worker that has just been forked has no task yet, and Spark replaces it without a word when it dies.
 _WORKER_AT_WORK = 2.0  # s
@@ -42,6 +43,8 @@ class StepFaults:
                 "spot-interruption": lambda _: interrupt_spot(),
                 "kill-executor": lambda _: yarn.kill_executor(),
                 "kill-application-master": lambda _: yarn.kill_application_master(),
+                "node-without-credentials": lambda _: yarn.harm_node(Worker.lose_credentials),
+                "node-without-packages": lambda _: yarn.harm_node(Worker.lose_packages),
             }
         self._faults = faults
         self._attributes: dict[str, str | tuple[str, ...]] = {"cluster": cluster, "step": (step.id, step.name)}

@@ -5,6 +5,8 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from local_emr.emr.yarn.worker import Worker
+
 RESOURCE_MANAGER_PORTS = ("", ".scheduler", ".resource-tracker", ".admin", ".webapp")
 PORTS = range(20_000, 32_000)
 # Properties that count memory, to be scaled like the nodes.
@@ -18,19 +20,17 @@ CAPACITY_SCHEDULER = {
 }
 
 
-def yarn_site(requested: Mapping[str, str], scale: float, home: Path, largest_node_mb: int) -> dict[str, str]:
+def yarn_site(requested: Mapping[str, str], scale: float, largest_node_mb: int) -> dict[str, str]:
     """Return yarn-site.xml of the ResourceManager and of the steps.
 
     Args:
         requested: the classification `yarn-site`.
         scale: factor on every memory size in it.
-        home: home directory of the containers' user.
         largest_node_mb: scaled memory of the largest node: no container can be larger.
     """
     local = {
         "yarn.resourcemanager.hostname": "127.0.0.1",
         **{f"yarn.resourcemanager{name}.address": f"127.0.0.1:{port}" for name, port in _free_ports().items()},
-        "yarn.nodemanager.user-home-dir": str(home),
     }
     defaults = {
         "yarn.scheduler.minimum-allocation-mb": "32",
@@ -65,7 +65,7 @@ def node_addresses(count: int) -> list[str]:
 
 
 def node_site(
-    site: Mapping[str, str], address: str, directory: Path, logs: Path, memory_mb: int, vcores: int
+    site: Mapping[str, str], address: str, directory: Path, worker: Worker, logs: Path, memory_mb: int, vcores: int
 ) -> dict[str, str]:
     """Return yarn-site.xml of one NodeManager.
 
@@ -73,6 +73,7 @@ def node_site(
         site: of the ResourceManager.
         address: to listen on, and the host's name as far as YARN and Spark are concerned.
         directory: where the containers work.
+        worker: home and PATH of the containers.
         logs: where the containers' output goes.
         memory_mb: scaled memory of the node, unless the site says otherwise.
         vcores: of the node, unless the site says otherwise.
@@ -85,6 +86,8 @@ def node_site(
         "yarn.nodemanager.bind-host": address,  # with it YARN takes the name from the address
         **{f"yarn.nodemanager{name}.address": f"{address}:0" for name in ("", ".localizer", ".webapp")},
         "yarn.nodemanager.local-dirs": str(directory),
+        "yarn.nodemanager.user-home-dir": str(worker.home),
+        "yarn.nodemanager.admin-env": f"PATH={worker.path}",
         "yarn.nodemanager.log-dirs": str(logs),
     }
     return {**resources, **site, **own}

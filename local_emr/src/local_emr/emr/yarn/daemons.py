@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -18,6 +18,7 @@ from local_emr.emr.settings import Spark
 from local_emr.emr.yarn import supervisor
 from local_emr.emr.yarn.capacity import MAX_NODES, machine_memory, memory_scale, node_resources
 from local_emr.emr.yarn.configuration import CAPACITY_SCHEDULER, node_addresses, node_site, yarn_site
+from local_emr.emr.yarn.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Yarn:
     Args:
         root: the directory for configuration, scratch and staging files.
         logs: where the daemons and containers write their output.
-        home: home directory of the containers' user.
+        home: of the steps' user, with the AWS configuration that each node gets.
         spark: the installation whose Hadoop classes and Java the daemons run on; its `yarn_jars` are set.
         instance_types: of the core and task instances.
         classified: properties by classification, of which `yarn-site` and `capacity-scheduler` are applied.
@@ -60,10 +61,11 @@ class Yarn:
         self.scale = memory_scale(self._types, machine_memory())
         self._root, self._logs, self._home, self._spark = root, logs, home, spark
         self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
+        self._workers: dict[str, Worker] = {}
         self.conf = root / "conf"
         self.staging = root / "staging"
         self._bin = root / "bin"
-        self.site = yarn_site(classified.get("yarn-site", {}), self.scale, home, max(map(self._memory, self._types)))
+        self.site = yarn_site(classified.get("yarn-site", {}), self.scale, max(map(self._memory, self._types)))
         self._scheduler = CAPACITY_SCHEDULER | dict(classified.get("capacity-scheduler", {}))
         self.staging.mkdir(parents=True)
         self._write_configuration(self.conf, self.site)
@@ -77,7 +79,9 @@ class Yarn:
             name = f"node-{number}"
             conf, logs = self._root / name / "conf", self._logs / name
             memory_mb, vcores = self._memory(instance_type), node_resources(instance_type)[1]
-            site = node_site(self.site, address, self._root / name / "local", logs, memory_mb, vcores)
+            worker = self._workers[name] = Worker(self._root / name, self._spark, self._home)
+            worker.create()
+            site = node_site(self.site, address, self._root / name / "local", worker, logs, memory_mb, vcores)
             self._write_configuration(conf, site)
             self._start_daemon(NODE_MANAGER, conf, name)
 
@@ -135,6 +139,11 @@ class Yarn:
                 _end(self._supervisors[name])
                 return True
         return False
+
+    def harm_node(self, harm: Callable[[Worker], None]) -> bool:
+        """Do that to the last node."""
+        harm(self._workers[self._nodes()[-1]])
+        return True
 
     def _nodes(self) -> list[str]:
         return [name for name in self._supervisors if name.startswith("node-")]
