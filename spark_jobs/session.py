@@ -37,16 +37,17 @@ DISK_FULL = (
 )
 
 
-def spark_context(name: str) -> SparkContext:
+def spark_context(name: str, settings: dict[str, str] | None = None) -> SparkContext:
     """Return the context of this process, made on first use; the jobs need no session: its SQL alone takes seconds to start.
 
     Args:
         name: what Spark's pages and logs call the job.
+        settings: more defaults, on top of `DEFAULTS`; whatever spark-submit was given wins.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise the workers take the python3 of the PATH
     SparkContext._ensure_initialized()  # noqa: SLF001 - without the JVM, SparkConf knows nothing of spark-submit's --conf
     conf = SparkConf()
-    for key, value in DEFAULTS.items():
+    for key, value in {**DEFAULTS, **(settings or {})}.items():
         conf.setIfMissing(key, value)
     conf.set("spark.ui.showConsoleProgress", "false")  # set by spark-submit itself; the jobs report their own progress
     conf.setIfMissing("spark.app.name", name)

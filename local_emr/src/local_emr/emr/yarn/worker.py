@@ -35,7 +35,7 @@ class Worker:
         spark = self._spark
         is_virtual = (spark.python.parent.parent / "pyvenv.cfg").is_file()
         options = ["--without-pip", *([] if is_virtual else ["--system-site-packages"])]
-        command = [spark.python, "-m", "venv", *options, self._environment]
+        command = [str(spark.python), "-m", "venv", *options, str(self._environment)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         (self.packages / "packages.pth").write_text(
             f"import site; site.addsitedir({str(spark.home.parent)!r})\n", encoding="utf-8"
