@@ -359,8 +359,18 @@ def worker(tmp_path: Path) -> Worker:
     (tmp_path / "home/.aws").mkdir(parents=True)
     (tmp_path / "home/.aws/credentials").write_text("[default]\n")
     made = Worker(tmp_path / "node", Spark(), tmp_path / "home")
-    made.create()
+    try:
+        made.create()
+    except SparkNotFoundError as error:
+        pytest.skip(str(error))
     return made
+
+
+def test_an_environment_that_cannot_be_made_says_why(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/venv").write_text("in the way")
+    with pytest.raises(RuntimeError, match=r"-m venv .*other/venv failed: .*directory"):
+        Worker(tmp_path / "other", Spark(), worker.home).create()
 
 
 def imports_pyspark(worker: Worker) -> bool:

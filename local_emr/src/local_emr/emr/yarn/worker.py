@@ -30,13 +30,19 @@ class Worker:
         return f"{self._environment}/bin:/usr/local/bin:/usr/bin:/bin"
 
     def create(self) -> None:
-        """Make the folders."""
+        """Make the folders.
+
+        Raises:
+            RuntimeError: the environment cannot be made; the message says what Python said.
+        """
         shutil.copytree(self._original_home / ".aws", self.home / ".aws")
         spark = self._spark
         is_virtual = (spark.python.parent.parent / "pyvenv.cfg").is_file()
         options = ["--without-pip", *([] if is_virtual else ["--system-site-packages"])]
         command = [str(spark.python), "-m", "venv", *options, str(self._environment)]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed: {done.stdout[-300:]}{done.stderr[-300:]}".strip())
         (self.packages / "packages.pth").write_text(
             f"import site; site.addsitedir({str(spark.home.parent)!r})\n", encoding="utf-8"
         )
@@ -50,6 +56,8 @@ class Worker:
     def lose_packages(self) -> None:
         """Leave Python's standard library alone, as where a bootstrap action has failed unnoticed."""
         (self.packages / "packages.pth").unlink(missing_ok=True)
+        settings = self._environment / "pyvenv.cfg"
+        settings.write_text(settings.read_text().replace("site-packages = true", "site-packages = false"))
 
     def lose_credentials(self) -> None:
         """Leave its AWS clients without credentials, as where the instance metadata service does not answer."""
