@@ -29,6 +29,8 @@ DEFAULTS = {
     "spark.excludeOnFailure.task.maxTaskAttemptsPerExecutor": "2",
     "spark.excludeOnFailure.task.maxTaskAttemptsPerNode": "3",
     "spark.excludeOnFailure.stage.maxFailedTasksPerExecutor": "8",
+    # The same for the whole job: after two failures that have passed Spark would give up a one-node cluster's only executor.
+    "spark.excludeOnFailure.application.maxFailedTasksPerExecutor": "8",
 }
 
 DISK_FULL = (

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from textwrap import indent
 
+import pytest
+
 from tests.conftest import PROJECT
 
 
@@ -78,3 +80,21 @@ def test_warmed_workers_are_the_ones_that_tasks_use() -> None:
 
     assert result.returncode == 0, result.stderr
     assert result.stdout == "['yes', 'yes']\n"
+
+
+def test_an_only_executor_is_used_after_failures_that_have_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop and a cluster of one node have no other, and Spark would give the rest of the job none."""
+    unschedulable = "spark.scheduler.excludeOnFailure.unschedulableTaskSetTimeout=1s"
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", f"--master local[2,8] --conf {unschedulable} pyspark-shell")
+    result = ended(
+        "from pyspark import TaskContext\n"
+        "context = spark_context('once')\n"
+        "def fail_once(number):\n"
+        "    if TaskContext.get().attemptNumber() == 0:\n"
+        "        raise OSError('no answer for a moment')\n"
+        "    return number\n"
+        "print(context.parallelize(range(3), 3).map(fail_once).sum(), context.parallelize(range(3), 3).sum())"
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "3 3\n"
