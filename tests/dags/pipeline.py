@@ -33,6 +33,11 @@ class Run:
         marker = "[DAG TEST] starting task_id="
         self.started = [line.split(marker)[1].split(" ")[0] for line in self.log if marker in line]
 
+    @property
+    def tries(self) -> list[str]:
+        """What was started, without `wait_for_cluster`, which starts anew for each look."""
+        return [task_id for task_id in self.started if task_id != "wait_for_cluster"]
+
     def errors(self) -> list[str]:
         """The message of every exception that ended a task."""
         return [match[1] for line in self.log if (match := re.match(r"[\w.]+(?:Error|Exception): (.*)", line))]
