@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from PIL import Image
 
 from fruit_features import artifacts, inventory, steps
 from fruit_features.cluster import job_flow_request
+from fruit_features.outputs import check_outputs
 from fruit_features.run import Plan, Run
 from local_emr import LocalEmr, Spark, Timing
 from local_emr.emr.settings import SparkNotFoundError
@@ -142,6 +144,25 @@ class Yarn:
         run, plan = self.run(name)
         return self.submit(steps.reduce_dimensions_step(run, self.artifacts, plan), conf, py_files)
 
+    def held_reduction(self, name: str, tasks: int = 1, *arguments: Any) -> tuple[Step, list[psutil.Process]]:
+        """Add the step; return it and its executors, once so many tasks write vectors, which they cannot until released."""
+        self.fault(fault="s3-latency", milliseconds=3_600_000, method="PUT", key=f"{name}/results/*/pca/part-*")
+        step = self.reduce(name, *arguments)
+
+        def writes() -> bool:
+            assert step.state in {"PENDING", "RUNNING"}, step.logs()
+            return bool(self.aws.faults.list()[-1]["hits"] >= tasks)
+
+        wait_for(writes, "vectors that are written")
+        return step, self.executors()
+
+    def upload_sitecustomize(self, folder: Path, code: str) -> str:
+        """Upload a ZIP, made in the folder, with code that every interpreter runs as it starts; return its URI."""
+        with zipfile.ZipFile(folder / "changed.zip", "w") as archive:
+            archive.writestr("sitecustomize.py", code)
+        self.s3.upload_file(str(folder / "changed.zip"), BUCKET, "changed.zip")
+        return f"s3://{BUCKET}/changed.zip"
+
     def submit(self, request: Any, conf: dict[str, str] | None = None, py_files: str | None = None) -> Step:
         arguments = request["HadoopJarStep"]["Args"]
         if py_files:
@@ -186,6 +207,12 @@ class Yarn:
         run, _ = self.run(name)
         listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{run.layout.run_features.key}/part-")
         return {item["Key"]: item["ETag"] for item in listed.get("Contents", [])}
+
+    def assert_reduced(self, name: str, step: Step) -> None:
+        """The step completes, and its outputs pass the DAG's own checks."""
+        assert step.ended() == "COMPLETED", step.logs()
+        run, plan = self.run(name)
+        assert check_outputs(self.hook, run, plan)["features"] == plan.images - len(self.assert_exactly_once(name))
 
     def assert_exactly_once(self, name: str) -> list[dict[str, Any]]:
         """Each image is a row of features or of rejects, and every file can be read. Return the rejects."""

@@ -4,15 +4,11 @@ An executor for each node, of four workers, as on EMR's m5.xlarge; the memory of
 """
 
 import time
-import zipfile
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from fruit_features.outputs import check_outputs
-from tests.yarn.conftest import BUCKET, Step, Yarn, alive, wait_for
+from tests.yarn.conftest import Yarn, alive, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -48,10 +44,8 @@ distributed.encode = encode
 def changed(yarn: Yarn, folder: Path, number: int = -1, *, greedy: bool = False) -> tuple[str, Path]:
     """Return the URI of the changed reduction, and the file that the first attempt at a task leaves when it hangs."""
     mark = folder / "hangs"
-    with zipfile.ZipFile(folder / "changed.zip", "w") as archive:
-        archive.writestr("sitecustomize.py", CHANGED_REDUCTION.format(number=number, mark=str(mark), greedy=greedy))
-    yarn.s3.upload_file(str(folder / "changed.zip"), BUCKET, "changed.zip")
-    return f"s3://{BUCKET}/changed.zip", mark
+    code = CHANGED_REDUCTION.format(number=number, mark=str(mark), greedy=greedy)
+    return yarn.upload_sitecustomize(folder, code), mark
 
 
 def extracted(yarn: Yarn, name: str) -> None:
@@ -59,26 +53,6 @@ def extracted(yarn: Yarn, name: str) -> None:
     if not yarn.chunks(name):
         step = yarn.extract(name)
         assert step.ended() == "COMPLETED", step.logs()
-
-
-def assert_reduced(yarn: Yarn, name: str, step: Step) -> None:
-    assert step.ended() == "COMPLETED", step.logs()
-    run, plan = yarn.run(name)
-    checked = check_outputs(yarn.hook, run, plan)
-    assert checked["features"] == plan.images - len(yarn.assert_exactly_once(name))
-
-
-def held_reduction(yarn: Yarn, name: str, tasks: int = 1, *arguments: Any) -> tuple[Step, list[psutil.Process]]:
-    """Add the step; return it and its executors, once so many tasks write vectors, which they cannot until they are let go."""
-    yarn.fault(fault="s3-latency", milliseconds=3_600_000, method="PUT", key=f"{name}/results/*/pca/part-*")
-    step = yarn.reduce(name, *arguments)
-
-    def writes() -> bool:
-        assert step.state in {"PENDING", "RUNNING"}, step.logs()
-        return bool(yarn.aws.faults.list()[-1]["hits"] >= tasks)
-
-    wait_for(writes, "vectors that are written")
-    return step, yarn.executors()
 
 
 def test_extraction_loses_its_application_master_in_mid_pass(yarn: Yarn) -> None:
@@ -96,12 +70,12 @@ def test_extraction_loses_its_application_master_in_mid_pass(yarn: Yarn) -> None
 
 def test_reduction_loses_its_application_master(yarn: Yarn) -> None:
     extracted(yarn, "master")
-    step, executors = held_reduction(yarn, "master")
+    step, executors = yarn.held_reduction("master")
     yarn.fault(fault="kill-application-master", times=1)
     wait_for(lambda: not any(map(alive, executors)), "the executors to follow their master")
     yarn.release()
 
-    assert_reduced(yarn, "master", step)
+    yarn.assert_reduced("master", step)
 
 
 def test_a_task_of_the_reduction_takes_its_container_over_the_memory_limit(yarn: Yarn, tmp_path: Path) -> None:
@@ -109,7 +83,7 @@ def test_a_task_of_the_reduction_takes_its_container_over_the_memory_limit(yarn:
     reduction, hangs = changed(yarn, tmp_path, 2, greedy=True)
     step = yarn.reduce("master", py_files=reduction)
 
-    assert_reduced(yarn, "master", step)
+    yarn.assert_reduced("master", step)
     assert hangs.exists()
     assert "Container killed by YARN for exceeding physical memory limits" in step.logs()
 
@@ -120,7 +94,7 @@ def test_a_straggler_of_the_reduction_is_overtaken(yarn: Yarn, tmp_path: Path) -
     conf = {"spark.speculation": "true", "spark.speculation.quantile": "0.5", "spark.speculation.multiplier": "1.1"}
     step = yarn.reduce("master", conf, reduction)
 
-    assert_reduced(yarn, "master", step)
+    yarn.assert_reduced("master", step)
     assert hangs.exists()
 
 
@@ -138,11 +112,11 @@ def test_a_node_without_credentials_leaves_the_reduction_to_the_other(yarn: Yarn
     extracted(yarn, "master")
     yarn.fault(fault="node-without-credentials", times=1)
     reduction, _ = changed(yarn, tmp_path)
-    step, _ = held_reduction(yarn, "master", 4, IMPATIENT, reduction)
+    step, _ = yarn.held_reduction("master", 4, IMPATIENT, reduction)
     time.sleep(ENOUGH_FOR_FOUR_ATTEMPTS)
     yarn.release()
 
-    assert_reduced(yarn, "master", step)
+    yarn.assert_reduced("master", step)
     assert NO_CREDENTIALS in step.logs()
 
 
@@ -160,9 +134,9 @@ def test_a_node_is_lost_while_the_reduction_writes(yarn: Yarn) -> None:
     yarn.create_cluster()
     yarn.wait_for_cluster()
     extracted(yarn, "master")
-    step, executors = held_reduction(yarn, "master")
+    step, executors = yarn.held_reduction("master")
     yarn.fault(fault="kill-node", times=1)
     wait_for(lambda: not all(map(alive, executors)), "a node to die")
     yarn.release()
 
-    assert_reduced(yarn, "master", step)
+    yarn.assert_reduced("master", step)

@@ -5,13 +5,11 @@ with every image exactly once in features and rejects, and with no file that can
 """
 
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fruit_features.outputs import check_outputs
 from tests.yarn.conftest import BUCKET, COUNTS, HELD, Yarn, alive, image, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -47,11 +45,9 @@ def sick(yarn: Yarn, tmp_path: Path) -> Iterator[Callable[[str], tuple[str, str]
     key = f"images/{HELD}/{number}.png"
 
     def change(how: str) -> tuple[str, str]:
-        with zipfile.ZipFile(tmp_path / "sick.zip", "w") as archive:
-            archive.writestr("sitecustomize.py", SICK_DECODER.format(slow=str(tmp_path / "slow")))
-        yarn.s3.upload_file(str(tmp_path / "sick.zip"), BUCKET, "sick.zip")
+        decoder = yarn.upload_sitecustomize(tmp_path, SICK_DECODER.format(slow=str(tmp_path / "slow")))
         yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(number) + how.encode())
-        return f"s3://{BUCKET}/{key}", f"s3://{BUCKET}/sick.zip"
+        return f"s3://{BUCKET}/{key}", decoder
 
     yield change
     yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(number))
@@ -107,19 +103,14 @@ def test_reduction_loses_both_executors_in_mid_pass_and_passes_the_checks(yarn: 
     """Whichever of them has the task: its file of vectors is held back until both are dead."""
     if not yarn.chunks("executor"):
         assert yarn.extract("executor").ended() == "COMPLETED"
-    yarn.fault(fault="s3-latency", milliseconds=3_600_000, method="PUT", key="executor/results/*/pca/part-*")
-    step = yarn.reduce("executor")
-    wait_for(lambda: yarn.aws.faults.list()[0]["hits"], "vectors that are written")
-    executors = yarn.executors()
+    step, executors = yarn.held_reduction("executor")
     for executor in executors:
         executor.kill()
     wait_for(lambda: not any(map(alive, executors)), "both executors to die")
     yarn.release()
 
-    assert step.ended() == "COMPLETED", step.logs()
+    yarn.assert_reduced("executor", step)
     assert "Lost task" in step.logs()
-    run, plan = yarn.run("executor")
-    assert check_outputs(yarn.hook, run, plan)["features"] == plan.images - len(yarn.assert_exactly_once("executor"))
 
 
 def test_a_node_is_lost(yarn: Yarn) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from local_emr.emr.node_files import LOG4J, last_problem
 from local_emr.emr.reaper import Reaper, signal_session
-from local_emr.emr.settings import Spark, SparkNotFoundError
+from local_emr.emr.settings import SYSTEM_PATH, Spark, SparkNotFoundError
 
 MAIN_CLASS = "org.apache.spark.deploy.history.HistoryServer"
 START_SECONDS = 120  # it takes four; more only on a machine that does much else
@@ -128,7 +128,7 @@ def _environment(spark: Spark, folder: Path, events: Path, base: str) -> dict[st
     options += [f"-D{name}={value}" for name, value in properties.items()]
     return {
         "HOME": str(folder),
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": SYSTEM_PATH,
         "LANG": "C.UTF-8",
         "JAVA_HOME": str(spark.java_home),
         "SPARK_HOME": str(spark.home),

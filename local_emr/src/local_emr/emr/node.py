@@ -10,7 +10,7 @@ from typing import Any
 from local_emr.emr import spark_events, spark_submit
 from local_emr.emr.node_files import classified_properties, hadoop_xml, write_command
 from local_emr.emr.s3_access import ACCESS_KEY, SECRET_KEY
-from local_emr.emr.settings import Spark, SparkNotFoundError
+from local_emr.emr.settings import SYSTEM_PATH, Spark, SparkNotFoundError
 from local_emr.emr.spark_conf import s3a_properties, write_spark_configuration
 from local_emr.emr.yarn.daemons import Yarn
 from local_emr.emr.yarn.worker import PYTHON
@@ -79,7 +79,7 @@ class Node:
             "LOGNAME": "hadoop",
             "SHELL": "/bin/bash",
             "LANG": "C.UTF-8",
-            "PATH": f"{self.bin}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{self.bin}:{SYSTEM_PATH}",
             "TMPDIR": str(self.scratch),
             "JAVA_HOME": str(self._spark.java_home),
             "EMR_RELEASE_LABEL": self._release_label,

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"  # of all that runs on a node, behind its own commands
 TICK_SECONDS = 0.2  # how often clusters and steps look at their faults and timers
 
 

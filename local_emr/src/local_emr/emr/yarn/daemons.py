@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from local_emr.emr.node_files import LOG4J, hadoop_xml, last_problem
-from local_emr.emr.settings import Spark
+from local_emr.emr.settings import SYSTEM_PATH, Spark
 from local_emr.emr.yarn import supervisor
 from local_emr.emr.yarn.capacity import MAX_NODES, machine_memory, memory_scale, node_resources
 from local_emr.emr.yarn.configuration import CAPACITY_SCHEDULER, node_addresses, node_site, yarn_site
@@ -61,7 +61,7 @@ class Yarn:
         self.scale = memory_scale(self._types, machine_memory())
         self._root, self._logs, self._home, self._spark = root, logs, home, spark
         self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
-        self._workers: dict[str, Worker] = {}
+        self._workers: list[Worker] = []
         self.conf = root / "conf"
         self.staging = root / "staging"
         self._bin = root / "bin"
@@ -79,8 +79,9 @@ class Yarn:
             name = f"node-{number}"
             conf, logs = self._root / name / "conf", self._logs / name
             memory_mb, vcores = self._memory(instance_type), node_resources(instance_type)[1]
-            worker = self._workers[name] = Worker(self._root / name, self._spark, self._home)
+            worker = Worker(self._root / name, self._spark, self._home)
             worker.create()
+            self._workers.append(worker)
             site = node_site(self.site, address, self._root / name / "local", worker, logs, memory_mb, vcores)
             self._write_configuration(conf, site)
             self._start_daemon(NODE_MANAGER, conf, name)
@@ -142,7 +143,7 @@ class Yarn:
 
     def harm_node(self, harm: Callable[[Worker], None]) -> bool:
         """Do that to the last node."""
-        harm(self._workers[self._nodes()[-1]])
+        harm(self._workers[-1])
         return True
 
     def _nodes(self) -> list[str]:
@@ -210,7 +211,7 @@ class Yarn:
                 cwd=self._root,
                 env={
                     "HOME": str(self._home),
-                    "PATH": "/usr/local/bin:/usr/bin:/bin",
+                    "PATH": SYSTEM_PATH,
                     "LANG": "C.UTF-8",
                     "JAVA_HOME": str(spark.java_home),
                 },

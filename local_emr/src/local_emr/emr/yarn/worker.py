@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from local_emr.emr.settings import Spark
+from local_emr.emr.settings import SYSTEM_PATH, Spark
 
 # Executors find it by the PATH of their node: where it lies differs, and Spark tells all executors the same name.
 PYTHON = "python3"
@@ -27,7 +27,7 @@ class Worker:
     @property
     def path(self) -> str:
         """PATH of its containers."""
-        return f"{self._environment}/bin:/usr/local/bin:/usr/bin:/bin"
+        return f"{self._environment}/bin:{SYSTEM_PATH}"
 
     def create(self) -> None:
         """Make the folders.
