@@ -58,8 +58,9 @@ test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airf
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
 
 FAULTS = FRUITS_TEST_FAULTS=1 FRUITS_TEST_LIVE=1 JAVA_HOME="$(CURDIR)/$(VENV)/java"
-# A file stays in one process, as what it starts is started once; slow files are taken first (dev/fault_tests.py).
-AT_ONCE = --quiet --tb=short --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# A file stays in one process, as what it starts is started once; slow files are taken first (dev/fault_tests.py). Most of their time is
+# waiting for clusters, so that two cores carry four.
+AT_ONCE = --quiet --tb=short --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected, and a table of the verdicts: those too that take too long for make test (an hour)
 	@rm -f $(VENV)/faults-*.xml
