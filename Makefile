@@ -41,7 +41,7 @@ app: $(VENV)/.app ## "Which fruit is this?" on http://localhost:8090, on the res
 	@$(if $(ENDPOINT),$(ON_ENDPOINT)) $(APP_PYTHON) -m app $(or $(RESULTS),$(if $(ENDPOINT),s3://fruits,demo-output/bucket)) --port $(or $(PORT),8090)
 
 # Ray is the peer of one row, which is skipped where it cannot be installed, and says so.
-bench: setup $(if $(findstring lookup,$(ONLY)),$(VENV)/.app) $(if $(filter scale,$(SIZE)),$(VENV)/.yarn) ## The performance figures, as a table and bench-output/bench.json (half an hour and more; SIZE=small: 5 minutes; some rows: ONLY=cores,peer, and ONLY=inventory,lookup, which are left out otherwise; SIZE=scale: 200,000 images on two YARN nodes)
+bench: setup $(if $(findstring lookup,$(ONLY)),$(VENV)/.app) $(if $(filter scale,$(SIZE)),$(VENV)/.yarn) ## The performance figures, as a table and bench-output/bench.json (half an hour; SIZE=small: 5 minutes; some rows: ONLY=cores,peer, and ONLY=inventory,lookup, which are left out otherwise; SIZE=scale: 200,000 images on two YARN nodes)
 ifeq ($(SIZE),scale)
 	@PYTHONPATH=dev:dags:plugins:. AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING LOCAL_EMR_SPARK_PYTHON="$(CURDIR)/$(SPARK_PYTHON)" LOCAL_EMR_JARS="$(CURDIR)/$(VENV)/jars" \
 	  LOCAL_EMR_JAVA_HOME="$(CURDIR)/$(VENV)/java" LOCAL_EMR_YARN_JARS="$(CURDIR)/$(VENV)/yarn-jars" \

@@ -29,7 +29,7 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rows, "BOUNDS", {"latency_ratio": at_least(0.95, "with and without"), "core_ratio": at_least(0.97, "2 and 1")}
     )
     monkeypatch.setattr(Bench, "images", [])
-    monkeypatch.setattr(Bench, "model", Path("model.json"))
+    monkeypatch.setattr(Bench, "rate", FULL.rate)
     monkeypatch.setattr(machine, "others", lambda: 0.0)
     monkeypatch.setattr(benchmarks, "this_machine", lambda: Machine("Test CPU", "avx2", 2))
     monkeypatch.setattr(benchmarks, "OUTPUT", tmp_path / "bench-output/bench.json")
@@ -58,6 +58,23 @@ def test_a_small_size_is_not_judged_by_the_bounds_of_the_full_one(
 
     assert figures(output)["latency"]["latency_images"] == SMALL.latency
     assert "MISSED" not in capsys.readouterr().out
+
+
+def test_a_slow_machine_takes_fewer_images_and_says_so(
+    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Bench, "rate", FULL.rate / 4)
+
+    benchmarks.main([])
+
+    assert figures(output)["latency"]["latency_images"] == FULL.latency / 4
+    assert "the bare loop does 100 images/s here" in capsys.readouterr().out
+
+
+def test_a_fast_machine_takes_no_more_images_and_few_stay_few() -> None:
+    assert FULL.at(2 * FULL.rate) == FULL
+    assert FULL.at(FULL.rate / 2).few == FULL.few
+    assert SMALL.at(1) == SMALL
 
 
 def test_some_rows_leave_the_others_as_they_were(output: Path) -> None:

@@ -10,6 +10,7 @@ from benchmarks.jobs import Ran
 from benchmarks.machine import this_machine
 from benchmarks.marginal import figures
 from benchmarks.measuring import SkippedError, alternating, differences, median_ratio
+from benchmarks.scaling import core_figures
 
 X86 = "model name\t: AMD EPYC 9R14\nflags\t\t: fpu sse4_2 avx2 fma avx512f\n\nmodel name\t: AMD EPYC 9R14\n"
 ARM64 = "processor\t: 0\nFeatures\t: fp asimd sve asimddp\n"
@@ -61,29 +62,53 @@ def test_what_the_hypervisor_takes_counts_as_others(tmp_path: Path, monkeypatch:
     assert conditions.so_far()["stolen"] == 0.4
 
 
+def ran(start: float, seconds: float) -> list[Ran]:
+    """Return one round."""
+    return [Ran(start + seconds, seconds, seconds, cpu_seconds=seconds)]
+
+
 def test_the_start_of_a_job_is_no_part_of_a_further_images_price() -> None:
     """The loop takes 2 s per 1,000 images, the job 2.5 s and 3 s at first; S3 makes the loop 4 s and the job 5 s."""
-    sizes = Sizes(few=1_000, more=4_000, more_s3=2_000, engine=3_000, cores=0, latency=0, resume=0, dimensions=0)
-
-    def ran(start: float, seconds: float) -> list[Ran]:
-        return [Ran(start + seconds, seconds, seconds, cpu_seconds=seconds)]
+    sizes = Sizes(
+        few=1_000, more=4_000, few_s3=500, more_s3=2_000, engine=3_000, cores=0, latency=0, resume=0, dimensions=0
+    )
 
     found = figures(
         {
-            "bare few": ran(0, 2),
             "bare more": ran(0, 10),
             "job few": ran(3, 2.5),
             "job more": ran(3, 12.5),
-            "bare s3 few": ran(0, 4),
-            "bare s3 more": ran(0, 12),
-            "job s3 few": ran(3, 5),
-            "job s3 more": ran(3, 15),
+            "bare s3 more": ran(0, 10),
+            "job s3 few": ran(3, 2.5),
+            "job s3 more": ran(3, 12.5),
         },
         sizes,
     )
 
     assert found["marginal_ratio"] == pytest.approx(8 / 10)
+    assert found["marginal_cpu_ratio"] == pytest.approx(8 / 10)
     assert found["marginal_s3_ratio"] == pytest.approx(8 / 10)
     assert found["s3_rate"] == pytest.approx((2_000 / 10) / (4_000 / 10))
     assert found["engine_ratio"] == pytest.approx(6 / 7.5)
     assert found["small_run_ratio"] == pytest.approx(5.5 / 2)
+    assert (found["bare_rate"], found["rate"]) == pytest.approx((500, 400))
+
+
+def test_a_second_core_is_compared_with_what_it_adds_to_the_loop() -> None:
+    """1,000 images take a core 10 s in the loop and 11 s if the other works too; in the job 10 and 12, and 3 s at first."""
+    found = core_figures(
+        {
+            "bare 1": ran(0, 10),
+            "job 1": ran(3, 10),
+            "job 1, few": ran(3, 1),
+            "bare 2": ran(0, 11),
+            "job 2": ran(3, 12),
+            "job 2, few": ran(3, 1.2),
+        },
+        each=1_000,
+        few=100,
+    )
+
+    assert found["core_bare_ratio"] == pytest.approx(20 / 11)
+    assert found["core_job_ratio"] == pytest.approx(20 / 12)
+    assert found["core_ratio"] == pytest.approx(11 / 12)
