@@ -54,7 +54,7 @@ endif
 compose-env: ## .env for docker compose: fresh secrets, and the local endpoint or your own AWS account (BUCKET=your-bucket; other ports: PORT=, APP_PORT=, ENDPOINT_PORT=)
 	@docker/settings "$(BUCKET)"
 
-test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## Every test, on real Airflow and real Spark (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1, of the jobs alone: YARN=jobs)
+test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## The tests, on real Airflow and real Spark; those that take longest have commands of their own below (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1, of the jobs alone: YARN=jobs)
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
 
 FAULTS = FRUITS_TEST_FAULTS=1 FRUITS_TEST_LIVE=1 JAVA_HOME="$(CURDIR)/$(VENV)/java"
@@ -161,10 +161,12 @@ lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade 
 	@$(LOCK) --group app -c requirements/app.txt -o app/requirements.txt
 	@$(LOCK) --group ray -c requirements/spark.txt -o requirements/ray.txt
 	@$(LOCK) --group lint -o requirements/lint.txt
+	@echo uv | $(LOCK) - -o requirements/uv.txt
 	@$(LOCK) --group docs -o requirements/docs.txt
 	@$(LOCK) --group node -c requirements/spark.txt -o bootstrap/requirements.txt
+	@$(LOCK) --group spark4 --group test -c bootstrap/requirements.txt -o requirements/spark4.txt
 	@$(LOCK) --group primary -c requirements/spark.txt -o bootstrap/requirements-primary.txt
 	@sed -i.before $(FOR_ANY_PYTHON) $(LOCKS) && rm -f $(LOCKS:=.before)
 
-clean: ## Remove everything that the targets created, the environments too
+clean: ## Remove what the targets created, the environments too, but .env
 	@rm -rf $(VENV) .airflow demo-output bench-output site sbom wheelhouse bundle .pytest_cache .ruff_cache .mypy_cache

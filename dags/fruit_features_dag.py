@@ -2,8 +2,8 @@
 
 Put images into the bucket, one folder per variety (`images/Apple Pink Lady/104_100.jpg`), and trigger the DAG; or name another
 bucket that has some (`images_bucket`), which is only ever read. Only images that no earlier run has extracted are processed;
-without any, the run stops after `find_new_images`, costing nothing. The clock and uploads start it too, if the installation says
-so (`docs/schedule.md`).
+without any, the run stops after `find_new_images`, before anything is paid for but a listing of S3. The clock and uploads start
+it too, if the installation says so (`docs/schedule.md`).
 
 | task | what it does |
 |---|---|
@@ -24,18 +24,19 @@ so (`docs/schedule.md`).
 gone, `results/latest.json` still names the previous run. Fix the cause, then clear the failed task, which gets a new cluster,
 or trigger the DAG again: images that were already extracted are not extracted again. A published run refuses to be cleared.
 
-If AWS takes the cluster away (a Spot reclaim, a zone, the primary node), the run goes on by itself on a second one, with what is
+If AWS takes the cluster away (a zone, the primary node), the run goes on by itself on a second one, with what is
 in S3 already. There is no third.
 
-**To stop a run**, mark it as failed: its step is cancelled, its cluster ends. Pausing the DAG stops nothing and nobody then ends
-the cluster but the step's own time limit (`step_timeout_hours`) and, after it, EMR's idle timeout.
+**To stop a run**, mark it as failed: its step is cancelled, its cluster ends. Pausing the DAG does not: the running step goes on
+and no task after it starts, so that the cluster ends by EMR's idle timeout, once the step has ended (`step_timeout_hours` at the
+latest).
 
 **To explore on the cluster**, trigger with `interactive`: JupyterHub is there, `terminate_cluster` says how to reach it and
 leaves it to its idle timeout (`docs/interactive.md`). It costs until then.
 
 Images that cannot be used never fail a run by themselves: they are listed, with the reason, in `rejects/` and in the report,
-unless their share of all images exceeds `max_reject_share`. Images rejected for a transient reason (such as a timeout) are
-tried again by the next two runs.
+unless their share of all images exceeds `max_reject_share`. Images rejected for a transient reason (access
+denied, say) are tried again by the next two runs.
 
 **Many images at once**: with `max_images_per_run` a run takes the oldest of the new images and leaves the others for later
 runs. With new weights all images are new; the runs then only extract, and `publish` is skipped, until none are left:

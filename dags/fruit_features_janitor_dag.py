@@ -9,7 +9,7 @@ every hour once the installation has a name (`FRUITS_DEPLOYMENT`).
 | task | what it does |
 |---|---|
 | `find_leftovers` | lists what should not be there any more, and why |
-| `end_clusters` | terminates it, unless `dry_run` is on; `FRUITS_JANITOR_ENDS=true` turns it off for every run |
+| `end_clusters` | terminates it, unless `dry_run` is on; `FRUITS_JANITOR_ENDS=true` makes off its default |
 
 Where `FRUITS_NOTIFY_CONN` names a connection, it is told when the janitor fails.
 

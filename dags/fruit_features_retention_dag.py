@@ -1,4 +1,4 @@
-"""### Deletes what old runs of `fruit_features` have left and nobody needs any more. As it is, it only says what that would be.
+"""### Deletes what old runs of `fruit_features` have left and nobody needs any more. By default it only lists it.
 
 Kept are the newest `keep_runs` published runs, whatever `results/latest.json` names, and every run that has written anything
 since the latest results were listed, or in the last `min_age_days`. Of the other runs go:

@@ -23,8 +23,9 @@ HEAD = """\
 ## Params of a run
 
 The trigger form has them all; `airflow dags trigger fruit_features --conf '{"variance": 0.9}'`, the REST API and
-`make demo PARAMS='{"variance": 0.9}'` take the same names. A value out of bounds, or a name that does not exist, fails the run's
-first task with a message that says what is wrong, before anything costs money.
+`make demo PARAMS='{"variance": 0.9}'` take the same names. A value out of bounds is refused when the run is triggered. A name that does
+not exist, or values that do not go together, fail the run's first task with a message that says what is wrong, before anything costs
+money.
 
 | param | default | type and bounds | what it is |
 |---|---|---|---|

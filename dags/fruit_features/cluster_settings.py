@@ -63,8 +63,8 @@ class ClusterSettings(BaseModel):
     interactive: bool = Field(
         False,
         title="Keep the cluster, to explore it",
-        description="On: with JupyterHub and Livy, and not ended by the run, but when it was idle for the minutes above. It costs "
-        "as much as while it works, and an open notebook keeps it from being idle.",
+        description="On: with JupyterHub and Livy. The run leaves the cluster to EMR, which ends it once it has been idle for the "
+        "minutes above. It costs the same until then, and an open notebook keeps it from being idle.",
         json_schema_extra=CLUSTER,
     )
     ec2_key_name: str | None = Field(None, title="SSH key", description="EC2 key pair.", json_schema_extra=CLUSTER)

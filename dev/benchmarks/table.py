@@ -100,8 +100,8 @@ class Table:
         if bound.holds(value) or self.size == "small":
             return ""
         if bound.machine:
-            return "(beyond; the machine's)"
-        return f"(beyond; others at work: {row.neighbors:.0%})" if row.busy else "MISSED"
+            return "(not met; the machine decides)"
+        return f"(not met; others used {row.neighbors:.0%} of the cores)" if row.busy else "MISSED"
 
     def markdown(self, bounds: Bounds) -> Iterator[str]:
         """Yield the table for the documentation."""

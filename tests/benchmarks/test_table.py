@@ -1,4 +1,4 @@
-"""Who is held responsible for a figure beyond its bound."""
+"""Who is held responsible for a figure that misses its bound."""
 
 import pytest
 
@@ -16,10 +16,10 @@ STOLEN = Measured(others=(0.02, 0.1), stolen=0.3)
         (0.96, at_least(0.95, ""), QUIET, ""),
         (0.94, at_least(0.95, ""), QUIET, "MISSED"),
         (257, at_most(256, ""), QUIET, "MISSED"),
-        (0.94, at_least(0.95, ""), BUSY, "(beyond; others at work: 60%)"),
-        (0.94, at_least(0.95, ""), STOLEN, "(beyond; others at work: 30%)"),
+        (0.94, at_least(0.95, ""), BUSY, "(not met; others used 60% of the cores)"),
+        (0.94, at_least(0.95, ""), STOLEN, "(not met; others used 30% of the cores)"),
         (0.96, at_least(0.95, ""), BUSY, ""),
-        (2.1, indication("≤", 2, ""), QUIET, "(beyond; the machine's)"),
+        (2.1, indication("≤", 2, ""), QUIET, "(not met; the machine decides)"),
         (9, shown(""), QUIET, ""),
     ],
 )

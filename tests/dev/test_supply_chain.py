@@ -32,6 +32,13 @@ def test_no_file_of_the_repository_has_credentials() -> None:
     assert [file for file in found if CREDENTIALS.search(file.read_bytes())] == []
 
 
+def test_make_lock_writes_every_lock_file() -> None:
+    written = set(re.findall(r"^\t@.*\$\(LOCK\).* -o (\S+)", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    locks = {str(file.relative_to(PROJECT)) for file in files() if "--hash=sha256:" in file.read_text(errors="ignore")}
+
+    assert {lock for lock in locks if lock.endswith(".txt")} == written
+
+
 @pytest.mark.parametrize(
     "text",
     [
