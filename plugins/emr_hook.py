@@ -28,7 +28,8 @@ ACTIVE_STEP = ["PENDING", "RUNNING"]
 ADAPTIVE_RETRIES = Config(retries={"mode": "adaptive", "max_attempts": 10})
 NO_RETRIES = Config(retries={"total_max_attempts": 1})
 
-# A cluster that an earlier try has created is younger than this: ListClusters needs one page, however long the account's history.
+# How far back to look among clusters of all states: ListClusters needs one page, however long the account's history. Active ones
+# are few, whenever they were created: a task may be cleared days after its cluster was.
 LOOKBACK = timedelta(days=2)
 
 # Between the name of a lost cluster and its id, in the name of the one that takes its place.
@@ -106,12 +107,14 @@ class IdempotentEmrHook(SharedDescriptions, EmrHook):
 
         Args:
             name: of the first cluster.
-            states: that count; None: all.
-            since: none is older; None: `LOOKBACK`.
+            states: that count, however old the cluster is; None: all.
+            since: of all states, none is older; None: `LOOKBACK`.
         """
-        wanted: dict[str, Any] = {"ClusterStates": states} if states else {}
+        wanted: dict[str, Any] = (
+            {"ClusterStates": states} if states else {"CreatedAfter": since or datetime.now(UTC) - LOOKBACK}
+        )
         pages = self.get_conn().get_paginator("list_clusters")
-        for page in pages.paginate(CreatedAfter=since or datetime.now(UTC) - LOOKBACK, **wanted):
+        for page in pages.paginate(**wanted):
             for cluster in page["Clusters"]:
                 if cluster["Name"] == name or cluster["Name"].startswith(name + IN_PLACE_OF):
                     yield cluster

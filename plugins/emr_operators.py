@@ -13,7 +13,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from botocore.exceptions import ClientError
 
-from emr_hook import ACTIVE_CLUSTER, ENDED_CLUSTER, IN_PLACE_OF, LOOKBACK, IdempotentEmrHook, hook_of
+from emr_hook import ACTIVE_CLUSTER, ENDED_CLUSTER, IN_PLACE_OF, IdempotentEmrHook, hook_of
 from emr_links import ClusterLink
 
 ENDED_TASK = {"success", "failed", "skipped", "upstream_failed", "removed"}
@@ -148,7 +148,6 @@ class EmrTerminateClusterOperator(EmrTerminateJobFlowOperator):
                 return []
             raise
         name = first["Name"].partition(IN_PLACE_OF)[0]
-        since = first["Status"]["Timeline"]["CreationDateTime"] - LOOKBACK
-        others = hook.find_clusters(name, [*ACTIVE_CLUSTER, "TERMINATING"], since)
+        others = hook.find_clusters(name, [*ACTIVE_CLUSTER, "TERMINATING"])
         own = [] if first["Status"]["State"] in ENDED_CLUSTER else [first["Id"]]
         return own + [cluster["Id"] for cluster in others if cluster["Id"] != first["Id"]]

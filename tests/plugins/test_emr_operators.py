@@ -48,6 +48,18 @@ def test_a_retry_takes_the_cluster_of_the_earlier_try(emr: Any, job_flow: dict[s
     assert list(clusters(emr)) == [first]
 
 
+def test_a_task_that_is_cleared_days_later_takes_the_cluster_that_is_there_still(
+    emr: Any, job_flow: dict[str, Any], context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = create(job_flow).execute(context)
+    monkeypatch.setattr(emr_hook, "LOOKBACK", timedelta(seconds=-1))  # it is older than that
+
+    assert create(job_flow).execute(context) == first
+    operator = create(job_flow)
+    operator.on_kill()
+    assert_its_only_cluster_ends(emr)
+
+
 def test_another_run_creates_its_own(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
     first = create(job_flow).execute(context)
     second = create({**job_flow, "Name": "fruit-features run-2"}).execute(context)
