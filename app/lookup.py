@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from app.examples import thumbnail
 from app.published import Published
 from app.search import Match, Search
 from app.settings import Settings
@@ -92,6 +93,16 @@ class Lookup:
         length = float(np.linalg.norm(features))
         matches = self.search.matches(features / max(length, float(np.finfo(np.float32).tiny)))
         return Answer(matches, is_sure(matches, settings))
+
+    def picture(self, content: bytes) -> bytes:
+        """Return a small picture of a published image, in turn with the photographs: decoding takes as much memory.
+
+        Raises:
+            Rejected: `content` is no image any more.
+            BusyError: too many at once.
+        """
+        with self.networks.one():  # which has nothing to do, but each stands for one image that is decoded
+            return thumbnail(content)
 
 
 def is_sure(matches: list[Match], settings: Settings) -> bool:

@@ -23,8 +23,8 @@ class Settings:
         max_bytes: of a photograph; phones write 3 to 12 MB.
         per_minute: photographs that one address may send in a minute.
         poll_seconds: how often `latest.json` is looked at.
-        at_once: photographs decoded at the same time; each may take 400 MB.
-        wait_seconds: how long a photograph waits for its turn.
+        at_once: images decoded at the same time, photographs and the examples beside an answer; each may take 400 MB.
+        wait_seconds: how long an image waits for its turn.
         upload_seconds: how long sending one may take.
         exact_limit: vectors up to which every one is compared; above, a graph is searched.
     """

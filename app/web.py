@@ -14,7 +14,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
-from app.examples import thumbnail
 from app.follower import Follower
 from app.limits import RateLimit
 from app.lookup import Answer, BusyError, Lookup
@@ -137,11 +136,15 @@ async def _body(request: Request, settings: Settings) -> bytes:
     return bytes(content)
 
 
-def _answer(content: bytes, follower: Follower, settings: Settings) -> dict[str, Any]:
-    current = follower.current
-    if current is None:
+def _current(follower: Follower) -> Lookup:
+    if follower.current is None:
         why = follower.problem or "the published results are being loaded"
         raise RefusedError(503, "not_ready", f"There is nothing to compare with yet: {why}.", 5)
+    return follower.current
+
+
+def _answer(content: bytes, follower: Follower, settings: Settings) -> dict[str, Any]:
+    current = _current(follower)
     started = time.perf_counter()
     try:
         answer = current.answer(content, settings)
@@ -170,7 +173,8 @@ def _document(current: Lookup, answer: Answer) -> dict[str, Any]:
 def _add_examples(app: FastAPI, follower: Follower) -> None:
     @lru_cache(maxsize=2000)  # of 10 kB each
     def picture(version: str, row: int) -> bytes:
-        return thumbnail(follower.image(version, row))
+        content = follower.image(version, row)
+        return _current(follower).picture(content)
 
     @app.get("/examples/{version}/{row}")
     def example(version: str, row: int) -> Response:
@@ -179,6 +183,8 @@ def _add_examples(app: FastAPI, follower: Follower) -> None:
             content = picture(version, row)
         except (FileNotFoundError, Rejected):
             raise RefusedError(404, "not_found", "There is no such picture any more.") from None
+        except (BusyError, MemoryError):
+            raise RefusedError(503, "busy", "Too many pictures at once: try again in a few seconds.", 5) from None
         except StorageError as error:
             log.warning("%s", error)
             raise RefusedError(502, "storage", "The picture cannot be read at the moment.") from None

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -202,7 +203,9 @@ def test_results_that_cannot_be_taken_over_leave_the_former_ones_in_use(client: 
     assert ask(client, photo(COLORS["Lime"]))["run"] == "first"
 
 
-def test_photographs_wait_for_a_free_network_and_not_for_ever(bucket: Bucket) -> None:
+@contextmanager
+def busy_server(bucket: Bucket) -> Iterator[tuple[TestClient, Follower]]:
+    """Serve one photograph at a time, and have one that is not done before the block ends."""
     entered, leave = threading.Event(), threading.Event()
 
     class Slow(Colors):
@@ -218,13 +221,43 @@ def test_photographs_wait_for_a_free_network_and_not_for_ever(bucket: Bucket) ->
     first = []
     thread = threading.Thread(target=lambda: first.append(client.post("/lookup", content=photo(COLORS["Lime"]))))
     thread.start()
-    assert entered.wait(60)
-    second = client.post("/lookup", content=photo(COLORS["Lime"]))
-    leave.set()
-    thread.join()
+    try:
+        assert entered.wait(60)
+        yield client, follower
+    finally:
+        leave.set()
+        thread.join()
+    assert first[0].status_code == 200
+
+
+def test_photographs_wait_for_a_free_network_and_not_for_ever(bucket: Bucket) -> None:
+    with busy_server(bucket) as (client, _):
+        second = client.post("/lookup", content=photo(COLORS["Lime"]))
 
     assert (second.status_code, second.json()["reason"]) == (503, "busy")
-    assert first[0].status_code == 200
+
+
+def test_pictures_wait_for_their_turn_too_as_they_are_decoded(bucket: Bucket) -> None:
+    with busy_server(bucket) as (client, follower):
+        pictures = [f"/examples/{follower.current.published.version}/{row}" for row in range(3)]
+        refused = client.get(pictures[0])
+
+    assert refused.status_code == 503
+    assert refused.json()["reason"] == "busy"
+    assert int(refused.headers["retry-after"]) > 0
+    assert [client.get(picture).status_code for picture in pictures] == [200, 200, 200], "each gives its turn back"
+
+
+def test_a_picture_that_does_not_fit_the_memory_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*_: object) -> None:
+        raise MemoryError
+
+    example = ask(client, photo(COLORS["Lime"]))["candidates"][0]["examples"][0]
+    monkeypatch.setattr("app.examples.decode", decode)
+    refused = client.get(f"/{example}")
+
+    assert (refused.status_code, refused.json()["reason"]) == (503, "busy")
+    assert "retry-after" in refused.headers
 
 
 def test_more_vectors_than_the_limit_are_searched_by_graph(bucket: Bucket) -> None:
