@@ -1,6 +1,7 @@
 """`make ui`: Airflow with its UI, and the local AWS endpoint with images in its bucket. Ctrl+C ends both.
 
-The bucket, its results and the record of clusters are kept below AIRFLOW_HOME, as Airflow keeps its runs.
+The bucket, its results and the record of clusters are kept below AIRFLOW_HOME, as Airflow keeps its runs. The endpoint runs what
+it is sent: `--host` opens Airflow's UI to others, never the endpoint, which answers no web page but its own.
 """
 
 import argparse

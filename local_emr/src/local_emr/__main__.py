@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from local_emr.emr.settings import Spark, SparkNotFoundError, Timing, absolute_path
-from local_emr.server import DEFAULT_REGION, LocalEmr
+from local_emr.server import DEFAULT_HOST, DEFAULT_REGION, LocalEmr
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="local-emr", description="An AWS endpoint whose EMR steps really run.")
     add = parser.add_argument
     add("--port", type=int, default=5555, help="0 takes any free port (default: %(default)s)")
-    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--host", default=DEFAULT_HOST, help="address to listen on, by any name then (default: %(default)s)")
     add("--region", default=DEFAULT_REGION, help="for unsigned requests (default: %(default)s)")
     add("--data-dir", type=absolute_path, help="keep buckets and clusters here across restarts")
     add(

@@ -21,9 +21,11 @@ from local_emr.emr.settings import Spark, Timing
 from local_emr.gateway import Gateway
 from local_emr.http_server import Application, Server
 from local_emr.persistence import Persistence
+from local_emr.same_origin import LOCAL_NAMES, SameOrigin
 from local_emr.spark_history import SparkHistory
 
 DEFAULT_REGION = "eu-west-3"
+DEFAULT_HOST = "127.0.0.1"
 # The endpoints of this process: moto's state is the process's too, so the last one to stop empties it.
 _running: set["LocalEmr"] = set()
 
@@ -36,7 +38,8 @@ class LocalEmr:
 
     Args:
         port: 0 takes any free one.
-        host: the address to listen on; nothing but 127.0.0.1 unless a container needs more.
+        host: the address to listen on; nothing but 127.0.0.1 unless a container needs more. With another one, requests may
+            call the endpoint by any name.
         region: for clients that do not sign their requests, and for `environment()`.
         timing: how long the transitions take.
         spark: the Spark that runs the steps.
@@ -53,7 +56,7 @@ class LocalEmr:
         self,
         port: int = 0,
         *,
-        host: str = "127.0.0.1",
+        host: str = DEFAULT_HOST,
         region: str = DEFAULT_REGION,
         timing: Timing | None = None,
         spark: Spark | None = None,
@@ -104,7 +107,7 @@ class LocalEmr:
         application: Application = Gateway(self.emr, admin, self.faults, s3, self.region, self.quotas)
         if self._access_log:
             application = AccessLog(application, self.emr.registry, self._access_log)
-        self._server = Server(*self._address, application)
+        self._server = Server(*self._address, SameOrigin(application, any_host=self._address[0] not in LOCAL_NAMES))
         account.make_default_roles()
         # The port is ours: nothing can go wrong any more.
         self._reaper.start()

@@ -1,0 +1,67 @@
+"""Keeps web pages of others away: the endpoint runs what it is sent, and any page in the developer's browser can send.
+
+A browser says from where a request comes (`Origin`, `Sec-Fetch-Site`), AWS clients do not. A page whose domain resolves to
+this machine (DNS rebinding) is of the same origin to the browser, but keeps its own name in `Host`.
+"""
+
+import json
+from collections.abc import Iterable
+from urllib.parse import parse_qs, urlsplit
+
+from local_emr.http_server import Application, Environ, StartResponse
+from local_emr.s3_errors import s3_error
+
+LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+OTHER_SITES = frozenset({"cross-site", "same-site"})  # another port of this machine is the same site
+
+
+class SameOrigin:
+    """The WSGI application of an endpoint that answers its own pages and what is no page.
+
+    Args:
+        application: answers the requests.
+        any_host: it is reached by names that are not known here, as in a container.
+    """
+
+    def __init__(self, application: Application, *, any_host: bool) -> None:
+        self._application = application
+        self._any_host = any_host
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request: 403 where a page of somebody else's may have made it."""
+        problem = self._problem(environ)
+        if problem is None:
+            return self._application(environ, start_response)
+        if "HTTP_X_AMZ_TARGET" in environ:
+            start_response("403 Forbidden", [("Content-Type", "application/x-amz-json-1.1")])
+            return [json.dumps({"__type": "AccessDeniedException", "message": problem}).encode()]
+        return s3_error(start_response, environ["REQUEST_METHOD"], 403, message=problem)
+
+    def _problem(self, environ: Environ) -> str | None:
+        """Return why the request is refused, or None."""
+        host = environ.get("HTTP_HOST")  # browsers and AWS clients name it; the AWS CLI of bootstrap actions does not
+        if host is not None and not self._any_host and not _is_local(host):
+            return (
+                f"local_emr is 127.0.0.1 or localhost here, not {host}. For clients that reach it by another name, "
+                "start it with --host."
+            )
+        origin = environ.get("HTTP_ORIGIN")
+        if origin is not None:
+            if host is not None and origin.lower() == f"http://{host}".lower():
+                return None
+            return f"local_emr answers no page of another origin ({origin}): it runs what it is sent."
+        if environ.get("HTTP_SEC_FETCH_SITE") in OTHER_SITES:
+            # Links lead here, from Airflow's pages too. A link that is a call of AWS's query API would be obeyed.
+            is_link = environ.get("HTTP_SEC_FETCH_MODE") == "navigate" and environ["REQUEST_METHOD"] == "GET"
+            if not is_link or "Action" in parse_qs(environ.get("QUERY_STRING", "")):
+                return "local_emr answers no page of another origin: it runs what it is sent."
+        return None
+
+
+def _is_local(host: str) -> bool:
+    """Return whether a Host header means this machine; `bucket.localhost` is S3's virtual-host style."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+    except ValueError:
+        return False
+    return name in LOCAL_NAMES or name.endswith(".localhost")
