@@ -36,12 +36,25 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
+    def parse_request(self) -> bool:
+        """Refuse a key that leads out of the folder, whatever is asked about it."""
+        if not super().parse_request():
+            return False
+        if self.file().resolve().is_relative_to(self.folder.resolve()):
+            return True
+        self.body()  # or the next request would begin with it
+        self.answer(403)
+        return False
+
+    def file(self) -> Path:
+        key = urllib.parse.unquote(self.path.partition("?")[0]).removeprefix(f"/{BUCKET}").strip("/")
+        return self.folder / key if key else self.folder
+
     def route(self) -> tuple[Path, dict[str, str]]:
         Handler.requests += 1
         time.sleep(self.latency)
-        path, _, query = self.path.partition("?")
-        key = urllib.parse.unquote(path).removeprefix(f"/{BUCKET}").strip("/")
-        return self.folder / key if key else self.folder, dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+        query = self.path.partition("?")[2]
+        return self.file(), dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
 
     def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
