@@ -104,7 +104,8 @@ def run(main: Callable[[], None]) -> None:
         _fail(str(error))
     except (Py4JJavaError, PySparkException, OSError, PicklingError) as error:
         # A worker's exception arrives as the text of its traceback within a Java exception, a broadcast's as a PicklingError.
-        found = re.search(rf"^\S*\b{JobError.__name__}: (.+)$", str(error), re.MULTILINE)
+        names = "|".join(kind.__name__ for kind in (JobError, *JobError.__subclasses__()))
+        found = re.search(rf"^\S*\b(?:{names}): (.+)$", str(error), re.MULTILINE)
         if not found and os.strerror(errno.ENOSPC) in str(error):
             _fail(DISK_FULL)
         if not found:

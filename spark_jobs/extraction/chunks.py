@@ -149,6 +149,8 @@ def read_chunk(chunk: Chunk, job: str) -> list[ManifestRow]:
         if start < stop:
             rows += _manifest_rows(_row_group(chunk.manifest, number, job).slice(start, stop - start))
         first += length
+    if len(rows) != chunk.images:
+        raise JobError(f"manifest {chunk.manifest}: has changed since the step began; run the step again")
     return rows
 
 

@@ -15,7 +15,8 @@ from spark_jobs.checksums import images_checksum
 from spark_jobs.errors import DamagedFileError, JobError
 from spark_jobs.extraction.chunks import OWN_NAME, Chunk
 from spark_jobs.extraction.feature_file import Committed, Reject, read_committed
-from spark_jobs.extraction.rejects import TRANSIENT
+from spark_jobs.extraction.reading import ALLOW
+from spark_jobs.extraction.rejects import TRANSIENT, Reason
 from spark_jobs.stored import Facts, Stored
 
 EXAMPLES = 3  # of each reason, in the error
@@ -197,7 +198,8 @@ def check_reject_share(rejects: Sequence[Reject], total: int, max_share: float) 
     if not rejects or (len(rejects) / total <= max_share and len(rejects) < total):
         return
     problem = "no image can be used" if len(rejects) == total else f"more than max_reject_share {max_share:g}"
-    raise JobError(f"{len(rejects)} of {total} images rejected, {problem}: {_by_reason(rejects)}")
+    remedy = f"; {ALLOW}" if all(reject["reason"] == Reason.ACCESS_DENIED for reject in rejects) else ""
+    raise JobError(f"{len(rejects)} of {total} images rejected, {problem}: {_by_reason(rejects)}{remedy}")
 
 
 def _by_reason(rejects: Iterable[Mapping[str, object]]) -> str:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import resource
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from spark_jobs.errors import JobError
 from spark_jobs.extraction.images import decode
 from spark_jobs.extraction.mobilenet import Interpreter, ModelArtifact, ModelMetadata
 from spark_jobs.extraction.rejects import Reason, Rejected
 
 # What a child may take beyond what it has when it starts: the largest accepted image needs 0.6 GB (see `images`).
 MEMORY_BYTES = 2**30
+# Exit codes of a child that something else has ended.
+KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +90,29 @@ class ChildProcess:
 
         Raises:
             Rejected: `content` gives no image, or ended the child.
+            JobError: no child can be started.
         """
+        answer = self._answer(content)
+        if (
+            isinstance(answer, int) and answer in KILLED
+        ):  # from outside: the kernel may lack memory, whatever the image is
+            answer = self._answer(content)
+        if isinstance(answer, Processed):
+            return answer
+        if isinstance(answer, int):
+            detail = f"the process that decoded it ended with exit code {answer}"
+            raise Rejected(Reason.CRASHED_WORKER, detail)
+        raise Rejected(*answer)
+
+    def _answer(self, content: bytes) -> "Processed | tuple[Reason, str] | int":
+        """Return what the child says of an image, or its exit code."""
         pipe = self._started()
         try:
             pipe.send_bytes(content)
-            answer = pipe.recv()
-        except (EOFError, OSError) as error:
-            exit_code = self._end()
-            detail = f"the process that decoded it ended with exit code {exit_code}"
-            raise Rejected(Reason.CRASHED_WORKER, detail) from error
-        if isinstance(answer, Processed):
-            return answer
-        raise Rejected(*answer)
+            answer: Processed | tuple[Reason, str] = pipe.recv()
+        except (EOFError, OSError):
+            return self._end()
+        return answer
 
     def _started(self) -> Connection:
         if self._pipe is None:
@@ -106,26 +121,38 @@ class ChildProcess:
             self._child = spawning.Process(target=_serve, args=(self._artifact, theirs), daemon=True)
             self._child.start()
             theirs.close()
-            self._pipe.recv()  # until the network is built: what fails before is not an image's fault
+            try:  # until the network is built: what fails before is not an image's fault
+                failed: JobError | None = self._pipe.recv()
+            except EOFError:
+                failed = JobError(
+                    f"a process to decode images in ended with exit code {self._end()} before the first one"
+                )
+            if failed:
+                raise failed
         return self._pipe
 
-    def _end(self) -> int | None:
+    def _end(self) -> int:
+        """End the child, if there is one; return its exit code."""
         if self._pipe is None or self._child is None:
-            return None
+            return 0
         self._pipe.close()
         self._child.join(10)
         if self._child.exitcode is None:
             self._child.kill()
             self._child.join()
         self._pipe = None
-        return self._child.exitcode
+        return self._child.exitcode or 0
 
 
 def _serve(artifact: ModelArtifact, pipe: Connection) -> None:
     """Answer until the parent closes its end."""
-    network = Interpreter(artifact)
+    try:
+        network = Interpreter(artifact)
+    except JobError as error:
+        pipe.send(error)
+        return
     _limit_memory()
-    pipe.send("ready")
+    pipe.send(None)
     with suppress(EOFError):
         while True:
             content = pipe.recv_bytes()

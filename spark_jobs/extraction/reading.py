@@ -18,6 +18,10 @@ MAX_BYTES = 100_000_000
 # enough to hide two rounds of 32 requests at 100 ms each.
 BATCH_IMAGES = 64
 BATCH_BYTES = 32_000_000
+# So many images that are all refused are a permission that the job lacks; fewer are images that are closed.
+ALL_REFUSED = BATCH_IMAGES // 8
+
+ALLOW = "allow the job's role s3:GetObject on the images, and kms:Decrypt on their key if they have one"
 
 _FILE_ETAG = re.compile(r"[0-9a-f]{12,}-[0-9a-f]+")
 
@@ -80,7 +84,7 @@ def batches(rows: Iterable[ManifestRow]) -> Iterator[list[ManifestRow]]:
     The first batches are short: the network starts after a handful of images, not after a full batch.
     """
     batch: list[ManifestRow] = []
-    size, longest = 0, BATCH_IMAGES // 8
+    size, longest = 0, ALL_REFUSED
     for row in rows:
         row_bytes = row.size or 0
         if batch and (len(batch) >= longest or size + row_bytes > BATCH_BYTES):
@@ -115,14 +119,13 @@ def read_many(rows: Sequence[ManifestRow]) -> list[Content]:
 
 
 def _check_permission(rows: Sequence[ManifestRow], contents: Sequence[Content]) -> None:
-    """Tell a permission that the job lacks, which fails it, from a single image that is closed."""
+    """Tell a permission that the job lacks, which fails it, from a few images that are closed."""
     denied = [
         content for content in contents if isinstance(content, Rejected) and content.reason == Reason.ACCESS_DENIED
     ]
-    if len(denied) == len(rows) > 1 and "InvalidObjectState" not in denied[0].detail:
+    if len(denied) == len(rows) >= ALL_REFUSED and "InvalidObjectState" not in denied[0].detail:
         raise JobError(
-            f"{rows[0].path} and the {len(rows) - 1} images after it are all refused ({denied[0].detail}): allow the"
-            " job's role s3:GetObject on the images, and kms:Decrypt on their key if they have one"
+            f"{rows[0].path} and the {len(rows) - 1} images after it are all refused ({denied[0].detail}): {ALLOW}"
         )
 
 

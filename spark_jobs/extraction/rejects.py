@@ -18,7 +18,7 @@ class Reason(StrEnum):
     NOT_FOUND = "not_found"  # transient: deleted between listing and reading; the same file may come back
     ACCESS_DENIED = "access_denied"  # transient: policies and storage classes get fixed
     CHANGED = "changed"  # transient: the ETag differs from the manifest's; the next listing has the new one
-    CRASHED_WORKER = "crashed_worker"  # ended the process that decoded it, twice
+    CRASHED_WORKER = "crashed_worker"  # ended the process that decoded it, in a task that had failed before
     READ_TIMEOUT = "read_timeout"  # transient; of earlier versions only: now S3's failures fail the task instead
     READ_ERROR = "read_error"  # transient; likewise
 

@@ -13,7 +13,7 @@ from tests.conftest import PROJECT
 def ended(main: str) -> subprocess.CompletedProcess[str]:
     """Run a job in a process of its own: the session here is everyone's."""
     code = (
-        "from spark_jobs.errors import JobError\nfrom spark_jobs.session import run, spark_context\n"
+        "from spark_jobs.errors import DamagedFileError, JobError\nfrom spark_jobs.session import run, spark_context\n"
         f"def main():\n{indent(main, '    ')}\nrun(main)"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=False)
@@ -34,10 +34,11 @@ def test_an_error_that_is_a_bug_keeps_its_traceback() -> None:
     assert "ZeroDivisionError" in result.stderr
 
 
-def test_an_expected_error_in_a_worker_is_one_line_too() -> None:
+@pytest.mark.parametrize("kind", ["JobError", "DamagedFileError"])
+def test_an_expected_error_in_a_worker_is_one_line_too(kind: str) -> None:
     result = ended(
         "def fail(number):\n"
-        "    raise JobError('the model differs')\n"
+        f"    raise {kind}('the model differs')\n"
         "spark_context('test', {'spark.master': 'local[1]'}).parallelize([0]).foreach(fail)\n"
     )
 

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sample_data import write_manifest
+from spark_jobs.errors import JobError
 from spark_jobs.extraction.chunks import BYTES, OWN_NAME, Chunk, Limits, cut, cut_manifest, read_chunk, tasks
 from spark_jobs.extraction.reading import ManifestRow
 
@@ -87,6 +88,15 @@ def test_every_row_is_read_back_once_and_in_order(manifest: list[str]) -> None:
     assert len({chunk.name for chunk in chunks}) == 4
     assert all(OWN_NAME.fullmatch(chunk.name) for chunk in chunks)
     assert [row for chunk in chunks for row in read_chunk(chunk, "a job")] == images(*range(137))
+
+
+def test_a_manifest_that_has_become_shorter_is_named(manifest: list[str]) -> None:
+    *_, last = cut_manifest(manifest[:1], "m")
+    file = Path(manifest[0].removeprefix("file://"))
+    pq.write_table(pq.read_table(file).slice(0, 129), file, row_group_size=20)
+
+    with pytest.raises(JobError, match=r"a/part-0\.parquet: has changed since the step began"):
+        read_chunk(last, "another job")
 
 
 def test_an_empty_manifest_is_one_chunk_without_images(tmp_path: Path) -> None:

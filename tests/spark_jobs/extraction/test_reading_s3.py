@@ -13,7 +13,7 @@ from spark_jobs import s3 as s3_objects
 from spark_jobs import s3_clients, uris
 from spark_jobs.errors import JobError
 from spark_jobs.extraction import reading, reading_s3
-from spark_jobs.extraction.reading import ManifestRow, read_many
+from spark_jobs.extraction.reading import ManifestRow, read_ahead, read_many
 from spark_jobs.extraction.rejects import Reason, Rejected
 
 from .test_reading import AWKWARD_NAMES
@@ -270,11 +270,21 @@ def test_an_image_that_nobody_here_can_decrypt_costs_itself_alone(s3: Any, fail:
 
 
 def test_images_that_are_all_denied_are_a_missing_permission(s3: Any, fail: Fail) -> None:
-    sources = [put(s3, f"Kiwi/{number}") for number in range(3)]
+    sources = [put(s3, f"Kiwi/{number}") for number in range(8)]
     fail(fault="s3-error", status=403, key="Kiwi/*")
 
-    with pytest.raises(JobError, match=r"s3://fruits/Kiwi/0 and the 2 images after it .* s3:GetObject .* kms:Decrypt"):
+    with pytest.raises(JobError, match=r"s3://fruits/Kiwi/0 and the 7 images after it .* s3:GetObject .* kms:Decrypt"):
         read_many(sources)
+
+
+def test_closed_images_that_happen_to_be_a_batch_cost_themselves_alone(s3: Any, fail: Fail) -> None:
+    sources = [put(s3, f"Kiwi/{number:02}") for number in range(10)]  # read as 8 and 2
+    fail(fault="s3-error", status=403, key="Kiwi/08")
+    fail(fault="s3-error", status=403, key="Kiwi/09")
+    contents = [content for _, content in read_ahead(sources)]
+
+    assert contents[:8] == [b"content"] * 8
+    assert [content.reason for content in contents[8:] if isinstance(content, Rejected)] == [Reason.ACCESS_DENIED] * 2
 
 
 @pytest.mark.parametrize(
