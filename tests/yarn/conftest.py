@@ -289,10 +289,13 @@ def prepare(yarn: Yarn, weights: Path) -> None:
     yarn.create_cluster()
     with ThreadPoolExecutor(8) as pool:
         pointer = pool.submit(export_model, yarn, run, plan)
-        for variety, count in COUNTS.items():
-            for number in range(count):
-                key = f"images/{variety}/{number:03}.png"
-                pool.submit(yarn.s3.put_object, Bucket=BUCKET, Key=key, Body=image(number))
+        uploads = [
+            pool.submit(yarn.s3.put_object, Bucket=BUCKET, Key=f"images/{variety}/{number:03}.png", Body=image(number))
+            for variety, count in COUNTS.items()
+            for number in range(count)
+        ]
+    for upload in uploads:
+        upload.result()  # or a test would run on fewer images, and not know
     yarn.pointer = pointer.result()
     yarn.runs.clear()
     yarn.wait_for_cluster()
