@@ -141,10 +141,11 @@ def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
     """Say in the run's note what it has done and cost; fail unless it has published or had nothing to do."""
     plan, cluster_id = ti.xcom_pull(task_ids="find_new_images"), ti.xcom_pull(task_ids="create_cluster")
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
-    if cluster_id or states.get("create_cluster") == "failed":
+    untold = conclusion.may_be_untold(states, needs_end=bool(plan) and not params["interactive"])
+    if cluster_id or untold:
         run = Run.from_params(params, run_id)
         emr = IdempotentEmrHook(region_name=run.settings.region)
-        if conclusion.may_be_left(states):
+        if untold or conclusion.is_not_ended(states):
             conclusion.end_what_is_left(emr, run, is_last_try=ti.try_number > ti.max_tries)
         if cluster_id:  # perhaps of an earlier attempt at a run that was cleared, and has no plan now
             conclusion.push_figures(emr, run, cluster_id, ti, plan["new"] if plan else 0)

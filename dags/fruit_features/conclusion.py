@@ -66,16 +66,27 @@ def push_figures(hook: IdempotentEmrHook, run: Run, cluster_id: str, ti: Any, ne
     ti.xcom_push(key="figures", value=figures)
 
 
-def may_be_left(states: Mapping[str, str | None]) -> bool:
-    """Say whether a cluster of the run may be there that no task has ended.
+def may_be_untold(states: Mapping[str, str | None], *, needs_end: bool) -> bool:
+    """Say whether there may be a cluster of the run whose id create_cluster has told nobody.
 
-    create_cluster has failed: its worker was lost in its last try, or EMR's answers were, so that nobody was told the cluster's
-    id. Or the teardown was not reached, as somebody has marked the good create_cluster as failed; or it has failed.
+    It has failed: its worker was lost in its last try, or EMR's answers were. Or it was skipped, and its teardown with it, as
+    somebody has marked the run as failed between two tries of it.
+
+    Args:
+        states: of the run's tasks, by task_id.
+        needs_end: whether the run has asked for a cluster that it does not leave to a person.
+    """
+    created = states.get("create_cluster")
+    return created == "failed" or (created == "skipped" and needs_end)
+
+
+def is_not_ended(states: Mapping[str, str | None]) -> bool:
+    """Say whether the teardown has failed, or was not reached, as somebody has marked the good create_cluster as failed.
 
     Args:
         states: of the run's tasks, by task_id.
     """
-    return states.get("create_cluster") == "failed" or states.get("terminate_cluster") in {"failed", "upstream_failed"}
+    return states.get("terminate_cluster") in {"failed", "upstream_failed"}
 
 
 def end_what_is_left(hook: IdempotentEmrHook, run: Run, *, is_last_try: bool) -> None:

@@ -1,5 +1,6 @@
 """Only a run that has published, or had nothing to do, is a success."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -142,6 +143,8 @@ def conclusion_of(states: dict[str, str], try_number: int = 1, **pulled: Any) ->
         # Somebody has marked the good task as failed, so that its teardown is not reached.
         ({"create_cluster": "failed", "terminate_cluster": "upstream_failed"}, True, True),
         ({"create_cluster": "success", "terminate_cluster": "failed"}, True, True),
+        # Somebody has marked the run as failed between two tries: Airflow skips the task, and its teardown with it.
+        ({"create_cluster": "skipped", "terminate_cluster": "skipped"}, False, True),
         ({"create_cluster": "success", "terminate_cluster": "success"}, True, False),
         ({"create_cluster": "success", "terminate_cluster": "skipped"}, True, False),  # left to a person
         ({"create_cluster": "success"}, False, False),
@@ -161,7 +164,10 @@ def test_a_cluster_that_no_task_has_ended_is_ended_at_the_end_of_the_run(
     try:
         with pytest.raises(AirflowFailException):
             task("conclude_run")(run.settings.model_dump(), ti, RUN_ID)
-        assert emr.describe(own)["Status"]["State"].startswith("TERMINAT") is ends
+        deadline = time.monotonic() + 10 * ends  # EMR obeys a moment after it has answered
+        while emr.describe(own)["Status"]["State"].startswith("TERMINAT") is not ends:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         assert not emr.describe(other)["Status"]["State"].startswith("TERMINAT")
     finally:
         emr.conn.terminate_job_flows(JobFlowIds=[own, other])
@@ -199,6 +205,20 @@ def test_a_run_that_was_cleared_has_an_earlier_cluster_and_no_plan(
             task("conclude_run")(run.settings.model_dump(), ti, RUN_ID)
     pushed = {call.kwargs["key"]: call.kwargs["value"] for call in ti.xcom_push.call_args_list}
     assert pushed["figures"]["cost_usd_per_1000"] is None
+
+
+def test_a_cluster_that_was_left_to_a_person_outlives_a_clear_without_work(
+    hook: S3Hook, make_run: Callable[..., Run]
+) -> None:
+    """create_cluster skips itself: someone has cleared a task that comes with it, but no step."""
+    emr, run = IdempotentEmrHook(region_name="eu-west-3"), make_run(interactive=True)
+    cluster_id = emr.conn.run_job_flow(**{**job_flow_request(run, ARTIFACTS), "BootstrapActions": []})["JobFlowId"]
+    states = {"create_cluster": "skipped", "terminate_cluster": "skipped", "publish": "success"}
+    try:
+        task("conclude_run")(run.settings.model_dump(), conclusion_of(states, find_new_images={"new": 5}), RUN_ID)
+        assert not emr.describe(cluster_id)["Status"]["State"].startswith("TERMINAT")
+    finally:
+        emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
 
 
 RESULTS = {
