@@ -113,6 +113,27 @@ def test_list_clusters_filters_by_state_and_date(cluster_api: Emr) -> None:
     assert listed(CreatedAfter=now - timedelta(hours=1)) == [second, first]
     assert listed(CreatedAfter=now) == []
     assert listed(CreatedBefore=now - timedelta(hours=1)) == []
+    with pytest.raises(ClientError) as raised:
+        listed(ClusterStates=["WAITING", "TERMINATE"])
+    assert error(raised) == ("InvalidRequestException", "Cluster states [TERMINATE] are not valid.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"Name": "n" * 257}, "Name must have at most 256 characters, not 257."),
+        ({"Name": "a\x01b"}, "Name has a character that EMR does not take: '\\x01'."),
+        ({"ScaleDownBehavior": "NEVER"}, "ScaleDownBehavior must be TERMINATE_AT_INSTANCE_HOUR or"),
+        ({"Steps": [step("true", on_failure="RETRY")]}, "ActionOnFailure must be TERMINATE_JOB_FLOW or"),
+        ({"Instances": {"InstanceGroups": [GROUPS[0] | {"Market": "CHEAP"}]}}, "Market must be ON_DEMAND or SPOT"),
+    ],
+)
+def test_values_that_the_model_refuses(cluster_api: Emr, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClientError) as raised:
+        cluster_api.create(**changes)
+    code, text = error(raised)
+    assert code == "ValidationException"
+    assert text.startswith(message)
 
 
 def test_list_clusters_pages_by_fifty(cluster_api: Emr) -> None:
@@ -197,6 +218,43 @@ def test_terminating_twice_is_no_error_and_what_has_ended_takes_no_changes(clust
         with pytest.raises(ClientError) as raised:
             request()
         assert error(raised) == refused
+
+
+LIMITS = {"UnitType": "Instances", "MinimumCapacityUnits": 2, "MaximumCapacityUnits": 5}
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "code"),
+    [
+        ("add_tags", {"Tags": [{"Key": "late", "Value": "1"}]}, "InvalidRequestException"),
+        ("remove_tags", {"TagKeys": ["a"]}, "InvalidRequestException"),
+        ("modify_cluster", {"StepConcurrencyLevel": 2}, "InvalidRequestException"),
+        ("put_auto_termination_policy", {"AutoTerminationPolicy": {"IdleTimeout": 60}}, "ValidationException"),
+        ("remove_auto_termination_policy", {}, "ValidationException"),
+        ("put_managed_scaling_policy", {"ManagedScalingPolicy": {"ComputeLimits": LIMITS}}, "ValidationException"),
+        ("remove_managed_scaling_policy", {}, "ValidationException"),
+        ("set_unhealthy_node_replacement", {"UnhealthyNodeReplacement": True}, "ValidationException"),
+        ("set_visible_to_all_users", {"VisibleToAllUsers": False}, "ValidationException"),
+        ("set_keep_job_flow_alive_when_no_steps", {"KeepJobFlowAliveWhenNoSteps": False}, "ValidationException"),
+    ],
+)
+def test_what_has_ended_keeps_its_tags_and_settings(
+    cluster_api: Emr, operation: str, arguments: dict[str, Any], code: str
+) -> None:
+    cluster = cluster_api.create(Tags=[{"Key": "a", "Value": "1"}])
+    cluster_api.client.terminate_job_flows(JobFlowIds=[cluster])
+    cluster_api.until(cluster, "TERMINATING", "TERMINATED")
+    before = cluster_api.client.describe_cluster(ClusterId=cluster)["Cluster"]
+    which = {"ResourceId": cluster} if "tags" in operation else {"ClusterId": cluster}
+    which = {"JobFlowIds": [cluster]} if operation.startswith("set_") else which
+
+    with pytest.raises(ClientError) as raised:
+        getattr(cluster_api.client, operation)(**which, **arguments)
+    assert error(raised)[0] == code
+    after = cluster_api.client.describe_cluster(ClusterId=cluster)["Cluster"]
+    assert {name: after.get(name) for name in before if name != "Status"} == {
+        name: before[name] for name in before if name != "Status"
+    }
 
 
 def test_at_most_ten_clusters_are_terminated_at_once(cluster_api: Emr) -> None:
@@ -334,6 +392,25 @@ def test_tags_are_added_and_removed(cluster_api: Emr) -> None:
     assert cluster_api.client.describe_cluster(ClusterId=cluster)["Cluster"]["Tags"] == [{"Key": "a", "Value": "2"}]
 
 
+@pytest.mark.parametrize("key", ["", "aws:x", "AWS:x", "a#b", "a,b", "a\tb", "k" * 129])
+def test_tags_that_are_refused(cluster_api: Emr, key: str) -> None:
+    with pytest.raises(ClientError) as raised:
+        cluster_api.create(Tags=[{"Key": key, "Value": "1"}])
+    assert error(raised)[0] == "ValidationException"
+    cluster = cluster_api.create()
+    for tag in ({"Key": key}, {"Key": "a", "Value": key * 2 or "aws:"}):
+        with pytest.raises(ClientError) as raised:
+            cluster_api.client.add_tags(ResourceId=cluster, Tags=[tag])
+        assert error(raised)[0] == "InvalidRequestException"
+    assert cluster_api.client.describe_cluster(ClusterId=cluster)["Cluster"].get("Tags", []) == []
+
+
+def test_tags_take_letters_of_every_language(cluster_api: Emr) -> None:
+    tags = [{"Key": "Verger/Über 果園_.:=+-@9", "Value": ""}, {"Key": "k" * 128, "Value": "v" * 256}]
+    cluster = cluster_api.create(Tags=tags)
+    assert cluster_api.client.describe_cluster(ClusterId=cluster)["Cluster"]["Tags"] == tags
+
+
 def test_security_configurations(cluster_api: Emr) -> None:
     api = cluster_api.client
     with pytest.raises(ClientError) as raised:
@@ -449,7 +526,7 @@ TYPES = [{"InstanceType": f"m{number}.xlarge"} for number in range(31)]
         ({"InstanceTypeConfigs": [TYPES[0] | {"WeightedCapacity": 0}]}, "WeightedCapacity"),
         (spot(TimeoutDurationMinutes=4), "TimeoutDurationMinutes must be from 5 to 1440"),
         (spot(TimeoutAction="WAIT"), "TimeoutAction must be SWITCH_TO_ON_DEMAND or TERMINATE_CLUSTER"),
-        (spot(AllocationStrategy="cheapest"), "Unknown AllocationStrategy"),
+        (spot(AllocationStrategy="cheapest"), "AllocationStrategy must be capacity-optimized or"),
     ],
 )
 def test_fleets_that_make_no_cluster(cluster_api: Emr, core: dict[str, Any], message: str) -> None:

@@ -8,15 +8,6 @@ from local_emr.emr.errors import ValidationError
 MAX_TYPES = 5
 MAX_TYPES_WITH_STRATEGY = 30
 SPOT_TIMEOUT_MINUTES = range(5, 1440 + 1)
-TIMEOUT_ACTIONS = ("SWITCH_TO_ON_DEMAND", "TERMINATE_CLUSTER")
-SPOT_STRATEGIES = (
-    "capacity-optimized",
-    "price-capacity-optimized",
-    "lowest-price",
-    "diversified",
-    "capacity-optimized-prioritized",
-)
-ON_DEMAND_STRATEGIES = ("lowest-price", "prioritized")
 
 
 def check_fleets(fleets: list[dict[str, Any]]) -> None:
@@ -55,16 +46,7 @@ def _has_strategy(fleet: dict[str, Any]) -> bool:
 
 
 def _check_launch(specifications: dict[str, Any]) -> None:
-    spot, on_demand = (specifications.get(f"{market}Specification") for market in ("Spot", "OnDemand"))
-    if on_demand and on_demand["AllocationStrategy"] not in ON_DEMAND_STRATEGIES:
-        raise ValidationError(f"Unknown AllocationStrategy '{on_demand['AllocationStrategy']}' of On-Demand Instances.")
-    if not spot:
-        return
-    if spot.get("AllocationStrategy", SPOT_STRATEGIES[0]) not in SPOT_STRATEGIES:
-        raise ValidationError(f"Unknown AllocationStrategy '{spot['AllocationStrategy']}' of Spot Instances.")
-    minutes = spot["TimeoutDurationMinutes"]
+    minutes = specifications.get("SpotSpecification", {}).get("TimeoutDurationMinutes", SPOT_TIMEOUT_MINUTES[0])
     if minutes not in SPOT_TIMEOUT_MINUTES:
         least, most = SPOT_TIMEOUT_MINUTES[0], SPOT_TIMEOUT_MINUTES[-1]
         raise ValidationError(f"TimeoutDurationMinutes must be from {least} to {most}, not {minutes}.")
-    if spot["TimeoutAction"] not in TIMEOUT_ACTIONS:
-        raise ValidationError(f"TimeoutAction must be {' or '.join(TIMEOUT_ACTIONS)}, not {spot['TimeoutAction']}.")

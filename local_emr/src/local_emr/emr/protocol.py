@@ -11,6 +11,7 @@ from botocore import xform_name
 from botocore.model import OperationModel, ServiceModel, Shape
 from botocore.validate import ParamValidator
 
+from local_emr.emr.constraints import check_values
 from local_emr.emr.errors import EmrError, NotEmulatedError, SerializationError, UnknownOperationError, ValidationError
 from local_emr.emr.service import EmrService
 
@@ -59,6 +60,7 @@ def _parse(model: OperationModel, body: bytes) -> dict[str, Any]:
     report = ParamValidator().validate(request, model.input_shape)
     if report.has_errors():
         raise ValidationError(report.generate_report())
+    check_values(request, model)
     return _with_datetimes(request, model.input_shape)
 
 

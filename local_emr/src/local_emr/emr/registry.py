@@ -7,7 +7,7 @@ from typing import Any
 from local_emr.emr.capacity import InstanceCollection
 from local_emr.emr.cluster import CLOSING_STATES, Cluster
 from local_emr.emr.context import ServerContext
-from local_emr.emr.errors import InvalidRequestError, ValidationError, no_such_cluster
+from local_emr.emr.errors import EmrError, InvalidRequestError, ValidationError, no_such_cluster
 from local_emr.emr.lifecycle import Lifecycle
 
 Request = dict[str, Any]
@@ -100,14 +100,14 @@ class Registry:
         raise InvalidRequestError(f"Instance group or fleet id '{collection_id}' is not valid.")
 
 
-def refuse_if_closing(cluster: Cluster) -> None:
+def refuse_if_closing(cluster: Cluster, error: type[EmrError] = ValidationError) -> None:
     """Raise the error of a change to a cluster that has ended or is about to.
 
     Raises:
-        ValidationError: it has, or is.
+        EmrError: it has, or is; of the operation's kind.
     """
     if cluster.state in CLOSING_STATES:
-        raise ValidationError("A job flow that is shutting down, terminated, or finished may not be modified.")
+        raise error("A job flow that is shutting down, terminated, or finished may not be modified.")
 
 
 def page(key: str, items: list[Answer], request: Request, size: int = PAGE_SIZE) -> Answer:

@@ -3,6 +3,7 @@
 Each check raises the error of the API. Limits are from the API reference of each operation.
 """
 
+import unicodedata
 from collections.abc import Collection
 from typing import Any
 
@@ -14,6 +15,8 @@ MAX_STEP_TEXT = 10240
 MAX_STEP_CONCURRENCY = 256
 MAX_JOB_FLOWS_TO_TERMINATE = 10
 MAX_STEP_IDS = 10
+MAX_TAG_KEY, MAX_TAG_VALUE = 128, 256
+TAG_SYMBOLS = "_.:/=+-@"
 IDLE_SECONDS = range(60, 604_800 + 1)
 DEFAULT_IDLE_SECONDS = 3600
 RUNNABLE_JARS = ("command-runner.jar", "script-runner.jar")
@@ -63,10 +66,21 @@ def check_instance_group(group: dict[str, Any]) -> None:
         auto_scaling.check_policy(group["InstanceRole"], group["AutoScalingPolicy"])
 
 
-def check_tags(tags: list[dict[str, Any]]) -> None:
-    """Check the tags of RunJobFlow or AddTags."""
-    if any(not tag.get("Key") for tag in tags):
-        raise ValidationError("A tag needs a Key.")
+def check_tags(tags: list[dict[str, Any]], error: type[EmrError] = ValidationError) -> None:
+    """Check the tags of RunJobFlow or AddTags, as "Tag restrictions" of the Amazon EMR Management Guide has it."""
+    for tag in tags:
+        key, value = tag.get("Key") or "", tag.get("Value") or ""
+        if not key:
+            raise error("A tag needs a Key.")
+        for text, most in ((key, MAX_TAG_KEY), (value, MAX_TAG_VALUE)):
+            if len(text) > most:
+                raise error(
+                    f"The key of a tag has at most {MAX_TAG_KEY} characters, its value {MAX_TAG_VALUE}: '{key}'."
+                )
+            if text.lower().startswith("aws:"):
+                raise error(f"Keys and values of tags cannot begin with aws:, which is reserved: '{text}'.")
+            if not all(letter in TAG_SYMBOLS or unicodedata.category(letter)[0] in "LNZ" for letter in text):
+                raise error(f"A tag takes letters, digits, white space and {' '.join(TAG_SYMBOLS)} only: '{text}'.")
 
 
 def check_concurrency(level: int, error: type[EmrError]) -> None:
@@ -89,8 +103,6 @@ def check_steps(steps: list[dict[str, Any]], concurrency: int) -> None:
         if sum(map(len, text)) > MAX_STEP_TEXT:
             raise ValidationError(f"The size of the step '{step['Name']}' exceeds {MAX_STEP_TEXT} characters.")
         action = step.get("ActionOnFailure", "CONTINUE")
-        if action not in {"CONTINUE", "CANCEL_AND_WAIT", "TERMINATE_CLUSTER", "TERMINATE_JOB_FLOW"}:
-            raise ValidationError(f"Unknown ActionOnFailure '{action}'.")
         if concurrency > 1 and action != "CONTINUE":
             raise ValidationError(f"ActionOnFailure {action} is not valid when the step concurrency level is above 1.")
 

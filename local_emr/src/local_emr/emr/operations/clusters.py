@@ -103,6 +103,7 @@ class ClusterOperations:
         """Record the setting; no node here falls ill by itself."""
         for job_flow in self._registry.job_flows(request, region):
             with job_flow.cluster.lock:
+                refuse_if_closing(job_flow.cluster)
                 job_flow.cluster.unhealthy_node_replacement = request["UnhealthyNodeReplacement"]
         return {}
 
@@ -110,6 +111,7 @@ class ClusterOperations:
         """Record the setting; there is one user."""
         for job_flow in self._registry.job_flows(request, region):
             with job_flow.cluster.lock:
+                refuse_if_closing(job_flow.cluster)
                 job_flow.cluster.request["VisibleToAllUsers"] = request["VisibleToAllUsers"]
         return {}
 
@@ -119,6 +121,7 @@ class ClusterOperations:
         level = request.get("StepConcurrencyLevel")
         with cluster.lock:
             if level is not None:
+                refuse_if_closing(cluster, InvalidRequestError)
                 validation.check_concurrency(level, InvalidRequestError)
                 cluster.step_concurrency = level
                 cluster.wake()
@@ -127,8 +130,9 @@ class ClusterOperations:
     def add_tags(self, request: Request, region: str) -> Answer:
         """Add or overwrite tags."""
         cluster = self._registry.cluster(request["ResourceId"], region)
-        validation.check_tags(request["Tags"])
+        validation.check_tags(request["Tags"], InvalidRequestError)
         with cluster.lock:
+            refuse_if_closing(cluster, InvalidRequestError)
             cluster.tags |= {tag["Key"]: tag.get("Value", "") for tag in request["Tags"]}
         self._save(cluster)
         return {}
@@ -137,6 +141,7 @@ class ClusterOperations:
         """Remove tags; those it does not have are no error."""
         cluster = self._registry.cluster(request["ResourceId"], region)
         with cluster.lock:
+            refuse_if_closing(cluster, InvalidRequestError)
             for key in request["TagKeys"]:
                 cluster.tags.pop(key, None)
         self._save(cluster)

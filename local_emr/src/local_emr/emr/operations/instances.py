@@ -125,6 +125,7 @@ class InstanceOperations:
             if name in request["InstanceFleet"]
         }
         with cluster.lock:
+            refuse_if_closing(cluster)
             if fleet.role == "MASTER" and any(fleet.request.get(name, 0) != changes[name] for name in changes):
                 raise ValidationError("The number of primary nodes cannot be changed.")
             fleet.request |= changes

@@ -19,6 +19,7 @@ class PolicyOperations:
         policy = request.get("AutoTerminationPolicy", {})
         validation.check_auto_termination(policy)
         with cluster.lock:
+            refuse_if_closing(cluster)
             cluster.auto_termination = policy
             cluster.wake()
         return {}
@@ -32,6 +33,7 @@ class PolicyOperations:
         """Let the cluster idle for ever."""
         cluster = self._registry.cluster(request["ClusterId"], region)
         with cluster.lock:
+            refuse_if_closing(cluster)
             cluster.auto_termination = None
         return {}
 
@@ -39,7 +41,9 @@ class PolicyOperations:
         """Record the policy; nothing scales by itself here."""
         cluster = self._registry.cluster(request["ClusterId"], region)
         validation.check_managed_scaling(request["ManagedScalingPolicy"], fleet=cluster.is_fleet)
-        cluster.managed_scaling = request["ManagedScalingPolicy"]
+        with cluster.lock:
+            refuse_if_closing(cluster)
+            cluster.managed_scaling = request["ManagedScalingPolicy"]
         return {}
 
     def get_managed_scaling_policy(self, request: Request, region: str) -> Answer:
@@ -49,7 +53,10 @@ class PolicyOperations:
 
     def remove_managed_scaling_policy(self, request: Request, region: str) -> Answer:
         """Forget the policy."""
-        self._registry.cluster(request["ClusterId"], region).managed_scaling = None
+        cluster = self._registry.cluster(request["ClusterId"], region)
+        with cluster.lock:
+            refuse_if_closing(cluster)
+            cluster.managed_scaling = None
         return {}
 
     def put_auto_scaling_policy(self, request: Request, region: str) -> Answer:
@@ -74,6 +81,7 @@ class PolicyOperations:
         """Detach the policy; a group without one is no error."""
         cluster, group = self._group(request, region)
         with cluster.lock:
+            refuse_if_closing(cluster)
             group.request.pop("AutoScalingPolicy", None)
         return {}
 
