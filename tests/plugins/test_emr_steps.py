@@ -3,7 +3,9 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -50,6 +52,13 @@ def event(waiting: EmrStepTrigger) -> dict[str, Any]:
         raise AssertionError("the trigger ended without an event")
 
     return asyncio.run(first())
+
+
+def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def operator(cluster_id: str, script: str, **changes: Any) -> EmrStepOperator:
@@ -115,25 +124,34 @@ def test_a_step_that_says_nothing_is_not_silent(emr: Any, cluster_id: str, monke
         asyncio.run(asyncio.wait_for(listen(entries), 45))
 
 
-def test_each_progress_is_logged_once(emr: Any, cluster_id: str) -> None:
-    s3 = boto3.client("s3")
-    waiting = trigger(cluster_id, add(emr, cluster_id, "sleep 2"), progress_uri="s3://orchard/runs/1/progress.json")
+def test_each_progress_is_logged_once(
+    aws: LocalEmr, emr: Any, cluster_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emr_triggers.SAID_SECONDS", 60)  # after which it would be said again
+    s3, over = boto3.client("s3"), tmp_path / "over"
+    step_id = add(emr, cluster_id, f"until [ -e {over} ]; do sleep 0.1; done")
+    waiting = trigger(cluster_id, step_id, progress_uri="s3://orchard/runs/1/progress.json")
+    looks = aws.faults.add(fault="s3-latency", milliseconds=0, method="GET", key="runs/1/progress.json")  # counts them
 
-    async def follow() -> None:
-        async def report() -> None:
+    def report(entries: list[Any]) -> None:
+        try:
             for done in (5, 9):
-                await asyncio.sleep(0.6)
-                s3.put_object(
-                    Bucket="orchard", Key="runs/1/progress.json", Body=json.dumps({"message": f"{done} of 9"})
-                )
+                message = f"{done} of 9"
+                s3.put_object(Bucket="orchard", Key="runs/1/progress.json", Body=json.dumps({"message": message}))
+                until(lambda message=message: any(message in entry["event"] for entry in entries))
+                before = looks.hits
+                until(lambda before=before: looks.hits >= before + 3)  # with nothing new to say
+        finally:
+            over.touch()
 
-        reporting = asyncio.create_task(report())
+    async def follow(entries: list[Any]) -> None:
+        reporting = asyncio.create_task(asyncio.to_thread(report, entries))
         async for _ in waiting.run():
             break
         await reporting
 
     with structlog.testing.capture_logs() as entries:
-        asyncio.run(follow())
+        asyncio.run(follow(entries))
     said = [entry["event"] for entry in entries]
     assert [line for line in said if " of 9" in line] == ["extract_features: 5 of 9", "extract_features: 9 of 9"]
 
