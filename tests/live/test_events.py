@@ -124,7 +124,7 @@ def test_images_that_were_put_while_the_dag_was_paused_are_found_afterwards(live
     # Until the DAG file is parsed, the triggerer turns messages into events, which Airflow drops as the DAG is paused.
     wait_for(lambda: live.parts.log("triggerer").count(LET_GO) > let_go, "the triggerer lets the queue go", SOON)
     put_new_images(live, 2)
-    time.sleep(45)  # longer than from an upload to its run
+    time.sleep(SOON)  # by when an upload has started its run, were the DAG not paused
     assert runs(live).keys() == before.keys()
 
     live.api.request("PATCH", DAG, {"is_paused": False})
