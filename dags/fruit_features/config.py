@@ -7,6 +7,24 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from fruit_features.tags import run_tag
+
+
+def _tag(setting: str) -> str | None:
+    """Return a setting that becomes a tag.
+
+    Raises:
+        ValueError: EMR would refuse every run's cluster for it.
+    """
+    value = os.environ.get(setting) or None
+    if value and (run_tag(value) != value or value.lower().startswith("aws:")):
+        raise ValueError(
+            f"{setting} is {value!r}, which AWS refuses as a tag: use at most 256 letters, digits, spaces and _ . : / = + - @, "
+            "not beginning with aws:"
+        )
+    return value
+
+
 # ------------------------------------------------------------------ the installation
 PROJECT_FOLDER = Path(os.environ.get("FRUITS_PROJECT") or Path(__file__).resolve().parents[2])
 DEFAULT_BUCKET = os.environ.get("FRUITS_BUCKET") or None
@@ -22,7 +40,7 @@ DEFAULT_SERVICE_ROLE = os.environ.get("FRUITS_SERVICE_ROLE") or "EMR_DefaultRole
 DEFAULT_INSTANCE_PROFILE = os.environ.get("FRUITS_INSTANCE_PROFILE") or "EMR_EC2_DefaultRole"
 DEFAULT_SECURITY_CONFIGURATION = os.environ.get("FRUITS_SECURITY_CONFIGURATION") or None
 DEFAULT_SUBNET_ID = os.environ.get("FRUITS_SUBNET_ID") or None
-DEPLOYMENT = os.environ.get("FRUITS_DEPLOYMENT") or None
+DEPLOYMENT = _tag("FRUITS_DEPLOYMENT")
 JANITOR_ENDS = os.environ.get("FRUITS_JANITOR_ENDS", "").lower() == "true"
 POLL_SECONDS = max(1.0, float(os.environ.get("FRUITS_POLL_SECONDS") or 30))
 SCHEDULE = os.environ.get("FRUITS_SCHEDULE") or None
