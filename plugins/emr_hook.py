@@ -57,10 +57,15 @@ class IdempotentEmrHook(SharedDescriptions, EmrHook):
         reuse_completed_steps: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **{**kwargs, "config": kwargs.get("config") or ADAPTIVE_RETRIES})
+        super().__init__(*args, **kwargs)
         self.settle_seconds = settle_seconds
         self.reuse_completed_steps = reuse_completed_steps
         self.disregarded_steps: AbstractSet[str] = frozenset()
+
+    @property
+    def config(self) -> Config:
+        """Return botocore's settings, those of the connection included."""
+        return ADAPTIVE_RETRIES.merge(super().config)
 
     def create_job_flow(self, job_flow_overrides: dict[str, Any]) -> dict[str, Any]:
         """Create the cluster, or return the active one of the same `Name` as if it had just been created.
@@ -173,7 +178,7 @@ class IdempotentEmrHook(SharedDescriptions, EmrHook):
             aws_conn_id=self.aws_conn_id,
             region_name=self._region_name,
             verify=self._verify,
-            config=NO_RETRIES,
+            config=self.config.merge(NO_RETRIES),
         )
 
 

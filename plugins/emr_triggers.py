@@ -28,6 +28,15 @@ SAID_SECONDS = 8  # and the rest of a poll: at most ten seconds without a word
 MAX_ERRORS = 20  # consecutive, of DescribeStep: ten minutes without AWS's API at a poll every 30 s
 
 
+class PatientEmrHook(EmrHook):
+    """An EmrHook for `on_kill`."""
+
+    @property
+    def config(self) -> Config:
+        """Return botocore's settings, those of the connection included."""
+        return PATIENT.merge(super().config)
+
+
 class EmrStepTrigger(BaseTrigger):
     """Wait until the step has ended or the deadline has passed; say how far it is, at least every ten seconds.
 
@@ -127,7 +136,7 @@ class EmrStepTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Cancel the step: someone has marked its task as failed or as successful, or cleared it."""
         self.log.warning("Cancelling step %s: its task was marked or cleared", self.step_id)
-        async with await EmrHook(**self._connection, config=PATIENT).get_async_conn() as emr:
+        async with await PatientEmrHook(**self._connection).get_async_conn() as emr:
             await emr.cancel_steps(
                 ClusterId=self.job_flow_id, StepIds=[self.step_id], StepCancellationOption="SEND_INTERRUPT"
             )

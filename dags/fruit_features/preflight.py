@@ -39,6 +39,11 @@ CREDENTIALS = frozenset(
 class ServiceHook(SharedDescriptions, AwsBaseHook):
     """A hook for any service."""
 
+    @property
+    def config(self) -> Config:
+        """Return botocore's settings, those of the connection included."""
+        return IMPATIENT.merge(super().config)
+
 
 class Account:
     """Clients for what a cluster needs of the account.
@@ -54,8 +59,7 @@ class Account:
     def client(self, service: str) -> Any:
         """Return the client of a service, on Airflow's connection; each is made once."""
         if service not in self._clients:
-            hook = ServiceHook(client_type=service, region_name=self._region, config=IMPATIENT)
-            self._clients[service] = hook.conn
+            self._clients[service] = ServiceHook(client_type=service, region_name=self._region).conn
         return self._clients[service]
 
 

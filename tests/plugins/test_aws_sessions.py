@@ -1,11 +1,16 @@
 """What hooks share: descriptions of AWS, and nothing that a connection decides."""
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 from botocore.loaders import JSONFileLoader
 
 from emr_hook import IdempotentEmrHook
+from emr_triggers import PatientEmrHook
+from fruit_features.preflight import ServiceHook
 from patient_s3 import PatientS3Hook
 
 
@@ -33,3 +38,33 @@ def test_credentials_and_regions_are_not_shared(monkeypatch: pytest.MonkeyPatch)
 
     assert [it._request_signer._credentials.access_key for it in (first, second)] == ["first", "second"]
     assert [it.meta.region_name for it in (first, second)] == ["eu-west-3", "us-east-1"]
+
+
+HOOKS: dict[str, Callable[[], AwsGenericHook[Any]]] = {
+    "S3": lambda: PatientS3Hook(region_name="eu-west-3"),
+    "EMR": lambda: IdempotentEmrHook(region_name="eu-west-3"),
+    "what is sent once": lambda: IdempotentEmrHook(region_name="eu-west-3")._without_retries,
+    "cancelling": lambda: PatientEmrHook(region_name="eu-west-3"),
+    "preflight": lambda: ServiceHook(client_type="iam", region_name="eu-west-3"),
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
+def test_what_the_connection_says_of_the_network_holds_for_every_client(
+    monkeypatch: pytest.MonkeyPatch, hook: Callable[[], AwsGenericHook[Any]]
+) -> None:
+    extra = {"config_kwargs": {"proxies": {"https": "http://proxy:3128"}, "use_fips_endpoint": True}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
+    config = hook().get_conn().meta.config
+
+    assert config.proxies == {"https": "http://proxy:3128"}
+    assert config.use_fips_endpoint
+
+
+def test_what_is_sent_once_is_sent_once_whatever_the_connection_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 7}}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
+    emr = IdempotentEmrHook(region_name="eu-west-3")
+
+    assert emr.conn.meta.config.retries["total_max_attempts"] == 7
+    assert emr._without_retries.conn.meta.config.retries["total_max_attempts"] == 1
