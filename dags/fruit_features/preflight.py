@@ -155,6 +155,8 @@ def _subnet_ids(request: dict[str, Any]) -> list[str]:
 
 
 def _subnets(account: Account, request: dict[str, Any]) -> Iterator[str]:
+    nodes = sum(min(count for _, count in choice) for _, choice in _alternatives(request))
+    known: dict[str, int] = {}
     for subnet_id in _subnet_ids(request):
         try:
             (subnet,) = account.client("ec2").describe_subnets(SubnetIds=[subnet_id])["Subnets"]
@@ -163,10 +165,10 @@ def _subnets(account: Account, request: dict[str, Any]) -> Iterator[str]:
                 raise
             yield f"the subnet {subnet_id} does not exist in this region: set the ec2_subnet_id param, or {STACK}"
         else:
-            nodes = sum(min(count for _, count in choice) for _, choice in _alternatives(request))
-            if subnet["AvailableIpAddressCount"] < nodes:
-                free = subnet["AvailableIpAddressCount"]
-                yield f"the subnet {subnet_id} has {free} free addresses for {nodes} nodes: choose a larger one"
+            known[subnet_id] = subnet["AvailableIpAddressCount"]
+    if max(known.values(), default=nodes) < nodes:  # of several EMR takes one that has room
+        for subnet_id, free in known.items():
+            yield f"the subnet {subnet_id} has {free} free addresses for {nodes} nodes: choose a larger one"
 
 
 def _alternatives(request: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, int]]]]:

@@ -102,6 +102,28 @@ def test_a_subnet_that_is_too_small(hook: S3Hook, make_run: Build) -> None:
         preflight.check_account(hook, make_run(ec2_subnet_id=small, core_instance_count=20))
 
 
+def test_of_several_subnets_one_with_room_is_enough(hook: S3Hook, make_run: Build) -> None:
+    ec2 = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    small, other, large = (
+        ec2.create_subnet(VpcId=vpc, CidrBlock=block)["Subnet"]["SubnetId"]
+        for block in ("10.0.0.0/28", "10.0.0.16/28", "10.0.1.0/24")
+    )
+
+    def check(*subnets: str) -> None:
+        overrides = {"Instances": {"Ec2SubnetIds": [*subnets]}}
+        fleet = {"fleet_instance_types": ["m5.xlarge", "m5.2xlarge"], "core_instance_count": 24}
+        preflight.check_account(hook, make_run(job_flow_overrides=overrides, **fleet))
+
+    check(small, large)
+    with pytest.raises(
+        AirflowFailException, match=rf"{small} has 11 free .*{other} has 11 free addresses for 13 nodes"
+    ):
+        check(small, other)
+    with pytest.raises(AirflowFailException, match="subnet-0123456789abcdef0 does not exist in this region"):
+        check("subnet-0123456789abcdef0", large)
+
+
 def test_what_a_company_overrides_is_what_is_checked(hook: S3Hook, make_run: Build) -> None:
     overrides = {"ServiceRole": "arn:aws:iam::123456789012:role/theirs"}
     with pytest.raises(AirflowFailException, match="the service role 'theirs' does not exist"):
