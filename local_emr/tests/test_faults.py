@@ -1,14 +1,17 @@
 """Faults on demand, each seen at the API."""
 
+import os
 import time
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from botocore.exceptions import ClientError, ConnectionClosedError
-from emr_client import Emr, client, error, step
+from emr_client import Emr, client, error, step, wait_for
 
 from local_emr import LocalEmr
+from local_emr.emr.step_faults import StepFaults
 
 
 @pytest.fixture
@@ -42,12 +45,22 @@ def test_rules_are_made_shown_and_lifted_over_http(local_emr: LocalEmr, s3: Any)
     ("rule", "message"),
     [
         ({"fault": "meteor"}, "fault must be one of"),
-        ({"fault": "s3-error", "share": 2}, "share must be from 0 to 1"),
+        ({"fault": "s3-error", "share": 2}, "share must be a number, from 0 to 1, not 2"),
         ({"fault": "s3-latency"}, "s3-latency needs milliseconds"),
         ({"fault": "s3-error", "code": "Tired"}, "s3-error needs the status of code 'Tired'"),
         ({"fault": "step-exit", "colour": "red"}, "step-exit has no field colour"),
         ({"fault": "step-exit", "share": 0.5}, "step-exit takes no share"),
-        ({"fault": "step-exit", "times": 0}, "times must be 1 or more"),
+        ({"fault": "step-exit", "times": 0}, "times must be a whole number, 1 or more, not 0"),
+        ({"fault": "step-exit", "times": "often"}, "times must be a whole number"),
+        ({"fault": "step-exit", "after_seconds": "soon"}, "after_seconds must be a number, 0 or more, not 'soon'"),
+        ({"fault": "step-exit", "after_seconds": None}, "after_seconds must be a number"),
+        ({"fault": "step-exit", "exit_code": 1.5}, "exit_code must be a whole number, from 0 to 255, not 1.5"),
+        ({"fault": "step-kill", "signal": "SIGTERM"}, "signal must be a whole number, from 1 to 64, not 'SIGTERM'"),
+        ({"fault": "s3-error", "status": "503 Slow Down"}, "status must be a whole number"),
+        ({"fault": "s3-error", "code": ["SlowDown"]}, "s3-error needs the status of code ['SlowDown']"),
+        ({"fault": "s3-error", "code": 5, "status": 500}, "code must be a text, not 5"),
+        ({"fault": "s3-latency", "milliseconds": True}, "milliseconds must be a number"),
+        ({"fault": "s3-drop", "after_bytes": -1}, "after_bytes must be a whole number, 0 or more"),
         ([], "a rule is a JSON object"),
     ],
 )
@@ -55,6 +68,12 @@ def test_rules_that_make_no_sense_are_refused(local_emr: LocalEmr, rule: Any, me
     answer = requests.post(f"{local_emr.endpoint_url}/_local_emr/faults", json=rule, timeout=5)
     assert answer.status_code == 400
     assert message in answer.json()["error"]
+    assert local_emr.faults.list() == []
+
+
+def test_numbers_may_be_written_as_texts(local_emr: LocalEmr) -> None:
+    fields = local_emr.faults.add(fault="step-exit", exit_code="3", after_seconds="2", times="1").description()
+    assert (fields["exit_code"], fields["after_seconds"], fields["times"]) == (3, 2.0, 1)
 
 
 def test_unknown_admin_routes_say_so(local_emr: LocalEmr) -> None:
@@ -86,6 +105,28 @@ def test_a_step_is_killed(local_emr: LocalEmr, cluster_api: Emr, cluster: str) -
     local_emr.faults.add(fault="step-kill", cluster=cluster)  # also while it runs
     status = cluster_api.step_until(cluster, step_id, "FAILED")
     assert status["FailureDetails"]["Message"] == "Command exiting with ret '137'"
+
+
+def test_a_step_that_can_no_longer_be_watched_ends(
+    cluster_api: Emr, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = f"6{os.getpid()}"  # seconds that no other process sleeps for
+
+    def left() -> list[list[str]]:
+        found = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+        return [command for command in found if marker in command]
+
+    def fail(_: StepFaults, session: int) -> None:
+        wait_for(lambda: len(left()) == 2)
+        raise RuntimeError(f"session {session} is lost")
+
+    monkeypatch.setattr(StepFaults, "apply", fail)
+    (step_id,) = cluster_api.add(cluster, step("bash", "-c", f"sleep {marker} & sleep {marker}; true"))
+    status = cluster_api.step_until(cluster, step_id, "FAILED")
+    assert status["FailureDetails"]["Reason"].startswith("local_emr: RuntimeError: session ")
+    assert left() == []
+    monkeypatch.undo()
+    assert cluster_api.ended(cluster, cluster_api.add(cluster, step("true"))) == ["COMPLETED"]
 
 
 # ---------------------------------------------------------------------- clusters

@@ -95,10 +95,10 @@ class Gateway:
     def _answer_s3(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         target = _s3_target(environ)
         if slow := self._faults.match("s3-latency", target):
-            slow.lifted.wait(float(slow.fields["milliseconds"]) / 1000)
+            slow.lifted.wait(slow.fields["milliseconds"] / 1000)
         if failed := self._faults.match("s3-error", target):
             fields = failed.fields
-            return s3_error(start_response, environ["REQUEST_METHOD"], int(fields["status"]), str(fields["code"]))
+            return s3_error(start_response, environ["REQUEST_METHOD"], fields["status"], fields["code"])
         drop = self._faults.match("s3-drop", target)
         if drop and not drop.fields["after_bytes"]:
             raise ConnectionDropped
@@ -111,7 +111,7 @@ class Gateway:
             if environ["REQUEST_METHOD"] in CHANGING_METHODS and status.startswith("2"):
                 self._s3.on_change(target["bucket"], target["key"])
         if drop:
-            raise ConnectionDropped(_raw(status, headers, body)[: int(drop.fields["after_bytes"])])
+            raise ConnectionDropped(_raw(status, headers, body)[: drop.fields["after_bytes"]])
         start_response(status, headers)
         return [body]
 

@@ -14,11 +14,13 @@ from typing import Any
 
 from local_emr.s3_errors import S3_ERRORS
 
-# kind -> fields that it takes (value None: required)
+REQUIRED = float("nan")  # the default of a number that every rule must give
+
+# kind -> fields that it takes, with their defaults, whose type is the field's
 KINDS: dict[str, dict[str, Any]] = {
     "s3-error": {"status": 503, "code": ""},  # S3's code for the status, if none is named
     "s3-drop": {"after_bytes": 0},
-    "s3-latency": {"milliseconds": None},
+    "s3-latency": {"milliseconds": REQUIRED},
     "throttle": {},
     "lost-answer": {},
     "no-capacity": {},
@@ -54,6 +56,8 @@ SELECTORS: dict[str, tuple[str, ...]] = {
 }
 # Kinds that hit requests: only there a share makes sense, and a count in time.
 REQUEST_KINDS = frozenset({"s3-error", "s3-drop", "s3-latency", "throttle", "lost-answer"})
+MOST = 10**9  # of a number without a limit of its own: longer times than that cannot be waited for
+LIMITS = {"share": (0, 1), "times": (1, MOST), "status": (300, 599), "exit_code": (0, 255), "signal": (1, 64)}
 
 
 class FaultError(ValueError):
@@ -105,22 +109,20 @@ class Faults:
         if kind not in KINDS:
             raise FaultError(f"fault must be one of {', '.join(KINDS)}, not {kind!r}")
         share, times, seed = rule.pop("share", 1.0), rule.pop("times", None), rule.pop("seed", 0)
-        if not 0 <= share <= 1:
-            raise FaultError(f"share must be from 0 to 1, not {share}")
+        share = _of_type("share", share, 1.0)
         if share < 1 and kind not in REQUEST_KINDS:
             raise FaultError(f"{kind} takes no share: it hits each of its targets once")
-        if times is not None and times < 1:
-            raise FaultError(f"times must be 1 or more, not {times}")
+        times = None if times is None else _of_type("times", times, 1)
         selectors = {name: str(rule.pop(name)) for name in SELECTORS[kind] if name in rule}
         if kind == "s3-error" and "code" in rule and "status" not in rule:
             rule["status"] = _status_of(rule["code"])
-        fields = KINDS[kind] | rule
         unknown = rule.keys() - KINDS[kind].keys()
         if unknown:
             raise FaultError(f"{kind} has no field {', '.join(sorted(unknown))}")
-        missing = [name for name, value in fields.items() if value is None]
+        missing = [name for name, default in KINDS[kind].items() if default is REQUIRED and name not in rule]
         if missing:
             raise FaultError(f"{kind} needs {', '.join(missing)}")
+        fields = {name: _of_type(name, rule.get(name, default), default) for name, default in KINDS[kind].items()}
         with self._lock:
             self._count += 1
             fault = Fault(f"f-{self._count}", kind, fields, selectors, share, times, rng=random.Random(seed))  # noqa: S311
@@ -175,8 +177,32 @@ class Faults:
         return None
 
 
+def _of_type(name: str, value: Any, default: Any) -> Any:
+    """Return the value of a field as the type of its default: a rule that fails only when it hits would fail others' work.
+
+    Raises:
+        FaultError: it is of another type, or out of range.
+    """
+    if isinstance(default, str):
+        if not isinstance(value, str):
+            raise FaultError(f"{name} must be a text, not {value!r}")
+        return value
+    least, most = LIMITS.get(name, (0, MOST))
+    kind = type(default)
+    try:
+        number = kind(value)
+        fits = not isinstance(value, bool) and number == float(value) and least <= number <= most
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        what = "a whole number" if kind is int else "a number"
+        within = f"{least} or more" if most == MOST else f"from {least} to {most}"
+        raise FaultError(f"{name} must be {what}, {within}, not {value!r}")
+    return number
+
+
 def _status_of(code: Any) -> int:
-    if code not in S3_ERRORS:
+    if not isinstance(code, str) or code not in S3_ERRORS:
         raise FaultError(f"s3-error needs the status of code {code!r}; known are {', '.join(S3_ERRORS)}")
     return S3_ERRORS[code][0]
 

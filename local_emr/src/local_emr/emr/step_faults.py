@@ -60,11 +60,11 @@ class StepFaults:
                 self._met.add(fault.id)
                 self._due.append(fault)
         elapsed = time.monotonic() - self._began
-        for fault in [due for due in self._due if elapsed >= float(due.fields["after_seconds"])]:
+        for fault in [due for due in self._due if elapsed >= due.fields["after_seconds"]]:
             if fault.kind == "step-exit":
-                return int(fault.fields["exit_code"])
+                return fault.fields["exit_code"]
             if fault.kind == "step-kill":
-                return 128 + int(fault.fields["signal"])
+                return 128 + fault.fields["signal"]
             if self._kills[fault.kind](session):
                 self._due.remove(fault)
         return None

@@ -126,11 +126,15 @@ class StepProcess:
                     stderr.write(b"Command exiting with ret '127'\n")
                     return 127
                 self._reaper.watch(process.pid)
-            status = self._wait(process)
+            try:
+                status = self._wait(process)
+            finally:
+                # Whatever the step has left running ends with it here, as it would on YARN; so does the step itself where
+                # watching it has failed.
+                signal_session(process.pid, signal.SIGKILL)
+                process.wait()
+                self._reaper.forget(process.pid)
             code = 128 - status if status < 0 else status
-            # Whatever the step has left running ends with it here, as it would on YARN.
-            signal_session(process.pid, signal.SIGKILL)
-            self._reaper.forget(process.pid)
             stderr.write(f"Command exiting with ret '{code}'\n".encode())
             return code
 

@@ -86,7 +86,7 @@ class TerminationTimers:
             running = tuple(step.name for step in cluster.steps if step.state in {"RUNNING", "CANCEL_PENDING"})
             fault = self._faults.match("cluster-lost", {"cluster": cluster.names, "step": running})
             if fault:
-                self._lost_at = present + float(fault.fields["after_seconds"])
+                self._lost_at = present + fault.fields["after_seconds"]
         if self._lost_at is not None and present >= self._lost_at:
             return LOST
         if self._idle_since is not None and cluster.auto_termination is not None and not cluster.protected:
