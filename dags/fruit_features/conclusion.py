@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def cost_so_far(hook: IdempotentEmrHook, run: Run, cluster_id: str, new: int) -> dict[str, Any] | None:
-    """Return what the run's clusters have cost until now; None, and say so, without EMR's answer.
+    """Return what the run's clusters have cost until now; best effort: None, and say so, where that cannot be known.
 
     A run has more than one if one was lost, or a task of it was cleared.
 
@@ -39,8 +39,13 @@ def cost_so_far(hook: IdempotentEmrHook, run: Run, cluster_id: str, new: int) ->
         figures += [costs.figures(run, other, _instances(hook, other["Id"]), now) for other in others]
     except (BotoCoreError, ClientError) as error:
         hook.log.warning("What cluster %s has cost is unknown: %s", cluster_id, error)
-        return None
-    return costs.total(figures, new)
+    except Exception:
+        hook.log.exception(
+            "What cluster %s has cost cannot be told", cluster_id
+        )  # which must not fail what is published
+    else:
+        return costs.total(figures, new)
+    return None
 
 
 def _instances(hook: IdempotentEmrHook, cluster_id: str) -> list[dict[str, Any]]:

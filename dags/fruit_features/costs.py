@@ -1,10 +1,11 @@
 """What a run's cluster has cost: the life of each instance times its price, disks and requests."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from fruit_features.instance_types import vcpus
+from fruit_features.instance_types import XLARGE_OR_LARGER, vcpus
 from fruit_features.prices import DISK_USD_PER_VCPU_HOUR, GET_USD, instance_price, spot_share
 from fruit_features.run import Run
 
@@ -71,10 +72,11 @@ def _hours(timeline: dict[str, Any], end: datetime) -> float:
 
 
 def _parts(region: str, lives: list[tuple[dict[str, Any], float]], new: int) -> dict[str, float] | None:
-    """Return USD by what they are paid for; None where the price of an instance is unknown."""
+    """Return USD by what they are paid for; None where the price of an instance is unknown, or how large it is."""
     parts = {"ec2": 0.0, "emr": 0.0, "disks": 0.0, "requests": new * GET_USD}
     for instance, hours in lives:
-        if (price := instance_price(region, instance["InstanceType"])) is None:
+        price = instance_price(region, instance["InstanceType"])
+        if price is None or not re.match(XLARGE_OR_LARGER, instance["InstanceType"]):  # job_flow_overrides takes any
             return None
         parts["ec2"] += hours * price.ec2 * (spot_share() if instance["Market"] == "SPOT" else 1)
         parts["emr"] += hours * price.emr

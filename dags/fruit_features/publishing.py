@@ -97,8 +97,15 @@ def publish(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
             break
         hook.log.info("another run published meanwhile: comparing with it")
     objects.put_json(hook, run.layout.published, document)
-    history.extend_ledger(hook, run.layout)
+    _extend_ledger(hook, run)
     hook.log.info("published %s", run.layout.latest)
+
+
+def _extend_ledger(hook: S3Hook, run: Run) -> None:
+    try:
+        history.extend_ledger(hook, run.layout)
+    except Exception:
+        hook.log.exception("The ledger is as it was")  # a copy: without it the next run reads more files
 
 
 def leave_for_later(hook: S3Hook, run: Run, results: dict[str, Any]) -> str:
@@ -106,7 +113,7 @@ def leave_for_later(hook: S3Hook, run: Run, results: dict[str, Any]) -> str:
 
     Its features are in S3, where the next run finds them: nothing else needs to be kept.
     """
-    history.extend_ledger(hook, run.layout)
+    _extend_ledger(hook, run)
     return (
         f"{results['extracted']} images extracted by {results['model_id']}, {results['left']} of {results['images']} left: "
         f"{run.layout.latest} stays as it is until a run leaves none. Trigger the DAG again, or wait for its schedule"

@@ -98,6 +98,21 @@ def test_a_cost_that_nobody_knows_does_not_fail_the_run(make_run: Callable[..., 
     ti.xcom_push.assert_not_called()
 
 
+def test_a_cost_that_cannot_be_told_does_not_fail_the_run(
+    hook: S3Hook, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emr = IdempotentEmrHook(region_name="eu-west-3")
+    cluster_id = emr.conn.run_job_flow(**{**job_flow_request(make_run(), ARTIFACTS), "BootstrapActions": []})[
+        "JobFlowId"
+    ]
+    monkeypatch.setenv("FRUITS_PRICES", "no JSON")
+    ti = MagicMock(name="task instance")
+    push_figures(emr, make_run(), cluster_id, ti)
+    emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+
+    ti.xcom_push.assert_not_called()
+
+
 def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(
     hook: S3Hook, make_run: Callable[..., Run]
 ) -> None:

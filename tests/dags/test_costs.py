@@ -62,6 +62,12 @@ def test_an_unknown_price_is_no_price(make_run: Build, monkeypatch: pytest.Monke
     assert figures(make_run(), CLUSTER, nodes, END)["cost_usd"] == pytest.approx(0.272 / 2 + 0.25 + 0.012, abs=0.005)
 
 
+def test_an_instance_of_an_unknown_size_has_no_cost(make_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRUITS_PRICES", '{"eu-west-3": {"m4.large": 0.1, "m5.metal": 5}}')
+    for each in ("m4.large", "m5.metal"):
+        assert figures(make_run(), CLUSTER, [instance(each)], END)["cost_usd"] is None
+
+
 def test_prices_without_a_source_say_so() -> None:
     assert prices.source("eu-west-3", ["m5.xlarge"]) == "prices of 2 March 2025"
     assert prices.source("eu-west-3", ["m5.xlarge", "m6g.xlarge"]) == (

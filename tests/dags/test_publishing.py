@@ -12,7 +12,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ConnectionClosedError
 
-from fruit_features import publishing
+from fruit_features import history, publishing
 from fruit_features.layout import RunLayout
 from fruit_features.run import Run
 
@@ -102,6 +102,18 @@ def test_a_retry_whose_first_answer_was_lost_finds_itself_published(hook: S3Hook
 
     assert latest(hook) == published
     assert hook.check_for_key("results/run=A/published.json", "fruits")
+
+
+def test_a_ledger_that_cannot_be_written_fails_no_run_that_is_published(
+    hook: S3Hook, named: Named, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(history, "extend_ledger", fail)
+    publishing.publish(hook, named("A"), results("A", 5))
+
+    assert latest(hook)["run"] == "A"
 
 
 @pytest.mark.parametrize("content", [b"", b'{"run": ', b"null", b"[]", b'"x"', b"\xff"])
