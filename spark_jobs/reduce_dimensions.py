@@ -45,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         with timings("start"):
             pool.submit(import_renderers)
             reading = pool.submit(Background.read, options.previous, options.extraction, options.usd_per_hour)
-            model_id = options.model and model_id_of(options.model)
+            naming = pool.submit(lambda: options.model and model_id_of(options.model))
             finding = pool.submit(Inputs.find, options.features, options.inventory, options.rejects, pool)
             context = spark_context("reduce_dimensions")
             warm_up(context, partial(Scan.empty, 1))  # unpickling it imports all that tasks need
             inputs = finding.result()
         with timings("select"):
-            chosen = select(context, inputs, model_id)
+            chosen = select(context, inputs, naming.result())
         with timings("moments"):
             found = scan(context, chosen.features, FEATURE_COUNT, SAMPLE_ROWS)
             moments = found.moments.require_valid()
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         vectors = writing.result()
     compared = reading.result().compared(report.content, moments)
     written = results.written(vectors)
-    page = report.save(options.output, timings.seconds, results.sizes(options.features, written), compared, written)
+    page = report.save(options.output, timings.seconds, results.sizes(chosen.features, written), compared, written)
     log.info("%d images in %d components: %s", moments.count, model.pca.n_components, page)
 
 

@@ -49,11 +49,11 @@ class Results:
             if not name.rpartition("/")[2].startswith(("_", "."))
         }
 
-    def sizes(self, features_uri: str, written: Written) -> dict[str, int]:
-        """Return the sizes of the features read and of what was written, in bytes and files."""
+    def sizes(self, features: Features, written: Written) -> dict[str, int]:
+        """Return the sizes of the files of features and of what was written, in bytes and files."""
         sizes = {folder: sum(int(facts["size"]) for facts in files.values()) for folder, files in written.items()}
         return {
-            "features_bytes": sum(uris.list_files(features_uri).values()),
+            "features_bytes": sum(file.size for file in features.files),
             "pca_bytes": sizes["pca"],
             "pca_files": len(written["pca"]),
             "model_bytes": sizes["model"],

@@ -88,6 +88,8 @@ def test_features_of_two_runs_become_vectors_a_model_and_a_report(bucket: Bucket
     bucket.features("1", rows[:40])
     bucket.features("2", rows[35:], first=35)
     bucket.rejects("1", {60: "empty"})
+    read = sum(file.stat().st_size for file in (bucket.root / "features").rglob("*.parquet"))
+    (bucket.root / "features/run=1/notes.txt").write_text("another program's")
     report = bucket.reduce("--rejects", str(bucket.root / "rejects"), "--run", "manual__1")
 
     vectors = bucket.vectors()
@@ -112,6 +114,7 @@ def test_features_of_two_runs_become_vectors_a_model_and_a_report(bucket: Bucket
     assert report["constant_features"] == 30
     assert report["versions"]["spark"] == pyspark.__version__
     assert set(report["timings"]) >= {"select", "moments", "components", "save", "project"}
+    assert report["sizes"]["features_bytes"] == read
     assert report["sizes"]["pca_files"] == 1
     assert report["sizes"]["pca_bytes"] == sum(
         f.stat().st_size for f in (bucket.root / "results/pca").glob("*.parquet")
