@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +17,7 @@ import pytest
 
 from demo.bucket import BUCKET
 from demo.images import write_images
-from tests.conftest import PROJECT
+from tests.programs import running
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -137,18 +135,13 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator
         *("--home", folder / "home", "--images", folder / "images", "--weights", weights),
     ]
     log = folder / "log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=PROJECT, stdout=stream, stderr=stream, start_new_session=True)
-    try:
+    with running(command, log) as process:
         url = f"http://127.0.0.1:{port}"
         wait_for_dag(url, process, 400)
         found = re.search(r"local AWS on (http://\S+);", log.read_text())
         assert found
         session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="eu-west-3")
         yield Airflow(url, *(session.client(service, endpoint_url=found[1]) for service in ("emr", "s3")))
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(120)
 
 
 def wait_for_dag(url: str, process: "subprocess.Popen[bytes]", seconds: float) -> None:

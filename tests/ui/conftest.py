@@ -2,9 +2,7 @@
 
 import json
 import re
-import signal
 import socket
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import pytest
 from demo.images import write_images
 from tests.chromium import browser
 from tests.conftest import PROJECT
+from tests.programs import running
 
 __all__ = ["browser"]
 
@@ -77,9 +76,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Live
         *("--images", folder / "images", "--weights", weights),
     ]
     output = folder / "output"
-    with output.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=PROJECT, stdout=stream, stderr=stream, start_new_session=True)
-    try:
+    with running(command, output) as process:
         deadline = time.monotonic() + 300
         while "stops all of it" not in output.read_text():
             assert process.poll() is None, output.read_text()
@@ -88,6 +85,3 @@ def ui(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Live
         endpoint = re.search(r"local AWS on (http://\S+);", output.read_text())
         assert endpoint
         yield LiveUi(f"http://localhost:{port}", endpoint[1], folder / "images")
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(120)
