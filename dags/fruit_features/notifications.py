@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 FAILURE = "failure"  # XCom of a failed task: the first line of its error
 FAILED = """\
 Fruit features: run {{ run_id }} has failed
-{{ exception }}
+{{ exception | default('the worker of ' ~ ti.task_id ~ ' was lost, or has never started it', true) }}
 What to do: fix what the failed task's log names, then clear that task, or trigger the DAG again. What was extracted stays, \
 and results/latest.json names the run before.
 {{ ti.log_url }}"""
 JANITOR_FAILED = """\
 Fruit features: {{ ti.task_id }} of the janitor's run {{ run_id }} has failed
-{{ exception }}
+{{ exception | default('the worker of ' ~ ti.task_id ~ ' was lost, or has never started it', true) }}
 What to do: see its log. Until the janitor works again, look for clusters that nobody ends in EMR's own list.
 {{ ti.log_url }}"""
 LATE = """\
@@ -65,9 +65,13 @@ def deadline() -> list[DeadlineAlert] | None:
 def remember_failure(context: Context) -> None:
     """Say why a task has failed, below Airflow's traceback, and keep it for the task that judges the run.
 
-    The logs of other tasks are out of that one's reach.
+    The logs of other tasks are out of that one's reach. Of a task whose worker was lost nothing is kept: the DAG processor calls
+    back, knows no exception, and does not answer who pushes.
     """
-    exception: Any = context.get("exception")
+    if "exception" not in context:
+        log.error("its worker was lost, or has never started it")
+        return
+    exception: Any = context["exception"]
     lines = str(exception or "no exception").strip().splitlines()
     log.error("%s", exception)
     context["ti"].xcom_push(key=FAILURE, value=lines[0] if lines else type(exception).__name__)

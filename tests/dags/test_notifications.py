@@ -10,6 +10,7 @@ from unittest.mock import MagicMock
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
 from airflow.triggers.callback import CallbackTrigger
 
 from fruit_features import config, notifications
@@ -62,6 +63,24 @@ def test_a_janitor_that_fails_is_told_of(told: Messages) -> None:
     assert cause == "1 of 2 clusters could not be ended"
     assert advice.startswith("What to do: ")
     assert link == ti.log_url
+
+
+@pytest.mark.parametrize("text", [notifications.FAILED, notifications.JANITOR_FAILED])
+def test_the_loss_of_a_worker_in_the_last_try_is_told_of(told: Messages, text: str) -> None:
+    """The DAG processor calls back then, which knows of no exception."""
+    (notifier,) = notifications.on_failure(text)
+    ti = SimpleNamespace(task_id="conclude_run", log_url="http://airflow/log")
+    notifier({"run_id": "manual__1", "ti": ti, "dag": DAG("fruits", schedule=None)})
+
+    (said,) = told.texts
+    assert said.splitlines()[1] == "the worker of conclude_run was lost, or has never started it"
+
+
+def test_a_callback_in_the_dag_processor_pushes_nothing() -> None:
+    """That does not answer a push: the callback would hang, and all others behind it."""
+    ti = MagicMock(name="task instance")
+    notifications.remember_failure({"ti": ti})  # type: ignore[typeddict-item]
+    ti.xcom_push.assert_not_called()
 
 
 def test_a_late_run_is_told_of_by_the_triggerer(told: Messages) -> None:
