@@ -1,8 +1,10 @@
 """Shared by the tests of both sides: where the real data is, and an Airflow home for the session."""
 
+import atexit
 import fcntl
 import importlib.util
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,11 +16,19 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 OPT_IN = {"faults": "FRUITS_TEST_FAULTS", "live": "FRUITS_TEST_LIVE", "long": "FRUITS_TEST_LONG"}  # by their marker
 
+
+def _airflow_home() -> str:
+    """Make a home for Airflow that is removed when this process ends, not when one ends that it has forked."""
+    home, owner = tempfile.mkdtemp(prefix="fruits-airflow-"), os.getpid()
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(home, ignore_errors=True))
+    return home
+
+
 if importlib.util.find_spec(
     "airflow"
 ):  # Airflow reads these when it is first imported: set them before any test module is
     os.environ |= {
-        "AIRFLOW_HOME": tempfile.mkdtemp(prefix="fruits-airflow-"),
+        "AIRFLOW_HOME": _airflow_home(),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -1,5 +1,6 @@
 """No program outlives the tests that have started it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -42,7 +43,9 @@ def until(holds: Callable[[], bool]) -> None:
 
 def test_a_program_dies_with_tests_that_are_killed(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    killed = subprocess.run([sys.executable, "-c", TESTS, output, STUBBORN], cwd=PROJECT, timeout=60, check=False)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # where it leaves what it cannot remove
+    command = [sys.executable, "-c", TESTS, output, STUBBORN]
+    killed = subprocess.run(command, cwd=PROJECT, env=environment, timeout=60, check=False)
 
     assert killed.returncode == -signal.SIGKILL
     until(lambda: not psutil.pid_exists(int(output.read_text())))
