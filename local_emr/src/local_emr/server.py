@@ -1,5 +1,6 @@
 """The endpoint as one object: `with LocalEmr() as aws: ...`."""
 
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -75,6 +76,7 @@ class LocalEmr:
         self._access_log = access_log
         self._persistence: Persistence | None = None
         self._server: Server | None = None
+        self._ending = threading.Lock()  # a reset does not let in what a stop keeps out
 
     def start(self) -> None:
         """Begin to answer.
@@ -101,7 +103,7 @@ class LocalEmr:
         if persistence:
             persistence.restore_objects(s3)
             for cluster in persistence.restore_clusters():
-                self.emr.registry.register(cluster)
+                self.emr.registry.restore(cluster)
         self._history = SparkHistory(self._spark, s3, self._reaper, self._timing.history_idle)
         admin = Admin(self.emr.registry, self.faults, s3, self._history, self.reset)
         application: Application = Gateway(self.emr, admin, self.faults, s3, self.region, self.quotas)
@@ -116,30 +118,35 @@ class LocalEmr:
 
     def stop(self) -> None:
         """End every cluster and step, then the server; nothing is left behind."""
-        if self._server is None:
-            return
-        self.emr.stop()
-        self._server.stop()
-        self._history.stop()
-        self._reaper.stop()
-        if self._persistence:
-            self._persistence.close()
-            self._persistence = None
-        self._server = None
-        _running.discard(self)
-        if not _running:
-            self._empty_moto()
+        with self._ending:
+            if self._server is None:
+                return
+            self.emr.stop()
+            self._server.stop()
+            self._history.stop()
+            self._reaper.stop()
+            if self._persistence:
+                self._persistence.close()
+                self._persistence = None
+            self._server = None
+            _running.discard(self)
+            if not _running:
+                self._empty_moto()
 
     def reset(self) -> None:
         """Forget every bucket, cluster, queue, role and fault."""
-        self.faults.clear()
-        self.quotas.update(account.EC2_QUOTAS)
-        self._history.stop()
-        self.emr.reset()
-        self._empty_moto()
-        account.make_default_roles()
-        if self._persistence:
-            self._persistence.clear()
+        with self._ending:
+            if self._server is None:
+                return
+            self.faults.clear()
+            self.quotas.update(account.EC2_QUOTAS)
+            self._history.stop()
+            self.emr.stop()
+            self._empty_moto()
+            account.make_default_roles()
+            if self._persistence:
+                self._persistence.clear()
+            self.emr.forget()
 
     def _empty_moto(self) -> None:
         """Empty moto, whose state is the process's."""

@@ -48,6 +48,13 @@ class ThrottlingError(EmrError):
     code = "ThrottlingException"
 
 
+class UnavailableError(EmrError):
+    """Not now; botocore tries again."""
+
+    code = "ServiceUnavailable"
+    status = 503
+
+
 class NotEmulatedError(InvalidRequestError):
     """AWS can, local_emr cannot."""
 

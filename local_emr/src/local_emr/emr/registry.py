@@ -7,7 +7,7 @@ from typing import Any
 from local_emr.emr.capacity import InstanceCollection
 from local_emr.emr.cluster import CLOSING_STATES, Cluster
 from local_emr.emr.context import ServerContext
-from local_emr.emr.errors import EmrError, InvalidRequestError, ValidationError, no_such_cluster
+from local_emr.emr.errors import EmrError, InvalidRequestError, UnavailableError, ValidationError, no_such_cluster
 from local_emr.emr.lifecycle import Lifecycle
 
 Request = dict[str, Any]
@@ -23,14 +23,34 @@ class Registry:
         self.context = context
         self._lock = threading.Lock()
         self._lifecycles: dict[str, Lifecycle] = {}
+        self._closed = False
         self.security_configurations: dict[tuple[str, str], Answer] = {}
 
-    def register(self, cluster: Cluster) -> Lifecycle:
-        """Add a cluster: a new one, or one that was restored from disk."""
-        lifecycle = Lifecycle(cluster, self.context)
+    def restore(self, cluster: Cluster) -> None:
+        """Add a cluster of an earlier server, which has ended."""
         with self._lock:
+            self._lifecycles[cluster.id] = Lifecycle(cluster, self.context)
+
+    def launch(self, cluster: Cluster) -> None:
+        """Add a new cluster, and let it start.
+
+        Raises:
+            UnavailableError: the clusters are being ended; nobody would end this one.
+        """
+        lifecycle = Lifecycle(cluster, self.context)
+        # Whoever ends the clusters finds this one saved and started, or not at all.
+        with self._lock:
+            if self._closed:
+                raise UnavailableError("local_emr is being reset or stopped.")
+            self.context.save(cluster)
+            lifecycle.start()
             self._lifecycles[cluster.id] = lifecycle
-        return lifecycle
+
+    def close(self) -> list[Lifecycle]:
+        """Take no new clusters from now on; return the lifecycles of those that are there."""
+        with self._lock:
+            self._closed = True
+        return self.lifecycles()
 
     def lifecycles(self) -> list[Lifecycle]:
         """Return every cluster's lifecycle, oldest first."""
@@ -38,10 +58,11 @@ class Registry:
             return list(self._lifecycles.values())
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything, and take new clusters again."""
         with self._lock:
             self._lifecycles.clear()
-        self.security_configurations.clear()
+            self.security_configurations.clear()
+            self._closed = False
 
     def clusters(self, region: str) -> list[Cluster]:
         """Return the region's clusters, oldest first."""

@@ -37,17 +37,16 @@ class EmrService:
         }
 
     def stop(self) -> None:
-        """End every cluster at once and remove its files."""
-        lifecycles = self.registry.lifecycles()
+        """End every cluster at once and remove its files; there are no new ones until `forget`."""
+        lifecycles = self.registry.close()
         for lifecycle in lifecycles:
             lifecycle.terminate(force=True)
         for lifecycle in lifecycles:
             lifecycle.join()
             lifecycle.remove_files()
 
-    def reset(self) -> None:
-        """End and forget everything."""
-        self.stop()
+    def forget(self) -> None:
+        """Forget everything that `stop` has ended; new clusters are taken again."""
         self.registry.clear()
 
     def throttle(self, operation: str) -> None:

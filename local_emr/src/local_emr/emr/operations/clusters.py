@@ -29,9 +29,7 @@ class ClusterOperations:
         if name and (region, name) not in self._registry.security_configurations and name not in others:
             raise ValidationError(f"Security configuration with name '{name}' does not exist.")
         cluster = Cluster.from_request(request, region, ACCOUNT_ID)
-        lifecycle = self._registry.register(cluster)
-        self._save(cluster)
-        lifecycle.start()
+        self._registry.launch(cluster)
         return {"JobFlowId": cluster.id, "ClusterArn": cluster.arn}
 
     def describe_cluster(self, request: Request, region: str) -> Answer:
