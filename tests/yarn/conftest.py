@@ -96,6 +96,7 @@ class Yarn:
     hook: S3Hook
     executors_shape: dict[str, str]
     runs: dict[str, tuple[Run, Plan]] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)  # names of runs that have had each image exactly once
     artifacts: dict[str, str] = field(default_factory=dict)
     cluster: str = ""
     pointer: bytes = b""
@@ -227,6 +228,7 @@ class Yarn:
         paths = [f"s3://{BUCKET}/{item['Key']}" for page in expected for item in page["Contents"]]
         assert sorted(row["path"] for row in rows["features"] + rows["rejects"]) == sorted(paths)
         assert {len(row["features"]) for row in rows["features"]} == {1280}
+        self.whole.add(name)
         return rows["rejects"]
 
     def read(self, key: str) -> list[dict[str, Any]]:

@@ -38,6 +38,14 @@ images.decode = decode
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _attempts_that_were_given_up_change_nothing(yarn: Yarn) -> Iterator[None]:
+    """Look at all that was whole again once the last test is over: such attempts live on for a while."""
+    yield
+    for name in sorted(yarn.whole):
+        yarn.assert_exactly_once(name)
+
+
 @pytest.fixture
 def sick(yarn: Yarn, tmp_path: Path) -> Iterator[Callable[[str], tuple[str, str]]]:
     """Make an image sick; return its URI and that of the decoder on which it acts. It gets well after the test."""
@@ -124,9 +132,3 @@ def test_a_node_is_lost(yarn: Yarn) -> None:
     assert step.ended() == "COMPLETED", step.logs()
     assert "Lost executor" in step.logs()
     yarn.assert_exactly_once("node")
-
-
-def test_attempts_that_were_given_up_have_changed_nothing(yarn: Yarn) -> None:
-    assert yarn.runs
-    for name in yarn.runs:
-        yarn.assert_exactly_once(name)
