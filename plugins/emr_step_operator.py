@@ -84,8 +84,10 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         self.job_flow_id = cluster["Id"]
         self.steps = [self.step]
         hook = hook_of(self)
-        if is_retry(context, self.retries or 0):
-            hook.reuse_completed_steps = True
+        first = first_try(context, self.retries or 0)
+        if context["ti"].try_number > first:
+            # After a clear nobody knows whether a completed step repeats the work, or is what was to be repeated.
+            hook.reuse_completed_steps = first == 1
         else:  # the first try, or the first since the task was cleared: what runs already is a task's that is gone
             hook.disregarded_steps = set(hook.find_steps(self.job_flow_id).values())
             hook.cancel_steps(self.job_flow_id, hook.disregarded_steps)
@@ -162,7 +164,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         return self.hook.conn.describe_step(ClusterId=self.job_flow_id, StepId=step_id)["Step"]
 
 
-def is_retry(context: Context, retries: int) -> bool:
-    """Say whether an earlier attempt of the same work has run: clearing a task starts its `retries` anew, and its work."""
+def first_try(context: Context, retries: int) -> int:
+    """Return the number of the first try of the same work: clearing a task starts its `retries` anew, and its work."""
     ti: Any = context["ti"]
-    return bool(ti.try_number > ti.max_tries - retries + 1)
+    return int(ti.max_tries - retries + 1)

@@ -79,3 +79,9 @@ def retry() -> dict[str, Any]:
 def cleared() -> dict[str, Any]:
     """The context of the first try after someone cleared the task, which had run once."""
     return {"ti": MagicMock(name="task instance", try_number=2, max_tries=3)}
+
+
+@pytest.fixture
+def retry_of_cleared() -> dict[str, Any]:
+    """The context of the second try after that."""
+    return {"ti": MagicMock(name="task instance", try_number=3, max_tries=3)}

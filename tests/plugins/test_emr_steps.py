@@ -201,13 +201,25 @@ def test_a_step_that_has_failed_is_added_again(emr: Any, cluster_id: str, contex
 
 
 def test_a_retry_takes_the_later_of_two_steps(
-    emr: Any, cluster_id: str, context: Any, cleared: Any, retry: Any
+    emr: Any, cluster_id: str, context: Any, cleared: Any, retry_of_cleared: Any
 ) -> None:
-    """The task was cleared, has repeated its work, and its worker was lost."""
-    run(operator(cluster_id, "true"), context)
-    repeated = run(operator(cluster_id, "true"), cleared)
+    """The task was cleared, has begun to repeat its work, and its worker was lost."""
+    first = run(operator(cluster_id, "true"), context)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator(cluster_id, "sleep 3").execute(cleared)
 
-    assert run(operator(cluster_id, "true"), retry) == repeated
+    assert run(operator(cluster_id, "sleep 3"), retry_of_cleared) == deferred.value.trigger.step_id
+    assert deferred.value.trigger.step_id != first
+
+
+def test_a_retry_does_not_take_what_was_completed_before_the_clear(
+    emr: Any, cluster_id: str, context: Any, retry_of_cleared: Any
+) -> None:
+    """The worker of the cleared try was lost before it had added a step."""
+    first = run(operator(cluster_id, "true"), context)
+
+    assert run(operator(cluster_id, "true"), retry_of_cleared) != first
+    assert len(step_ids(emr, cluster_id)) == 2
 
 
 def test_the_deadline_counts_from_when_the_step_was_added(emr: Any, cluster_id: str, context: Any, retry: Any) -> None:
