@@ -40,12 +40,16 @@ class Ledger:
 
 
 def read_ledger(hook: S3Hook, layout: RunLayout) -> Ledger:
-    """Return the current ledger."""
+    """Return the current ledger; of one whose file is gone none, with a warning."""
     pointer = layout.ledger / "latest.json"
     if not objects.exists(hook, pointer):
         return Ledger(None, {})
     found = objects.read_json(hook, pointer, "file", "states")
-    return Ledger(layout.ledger / found["file"], found["states"])
+    file = layout.ledger / found["file"]
+    if not objects.exists(hook, file):
+        hook.log.warning("%s is gone, which %s names: each run's folder is read instead", file, pointer)
+        return Ledger(None, {})
+    return Ledger(file, found["states"])
 
 
 def open_ledger(hook: S3Hook, ledger: Ledger, known: Iterable[RunFolder], work: Workspace) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import structlog.testing
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from fruit_features import datasets, history, objects
@@ -111,3 +112,19 @@ def test_a_folder_with_a_foreign_file_is_named_each_time(
 
     assert opened(hook, run, monkeypatch)[0] == ["a", "b", "c"]
     assert "features/run=2/part-9.parquet does not count as features" in caplog.text
+
+
+def test_a_ledger_whose_file_was_deleted_is_named_and_read_as_none(
+    hook: S3Hook, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = [key for key in hook.list_keys("fruits", run.layout.ledger.key) if key.endswith(".parquet")]
+    hook.delete_objects("fruits", [file])
+
+    with structlog.testing.capture_logs() as entries:
+        extracted, rejected, files = opened(hook, run, monkeypatch)
+    assert (extracted, rejected) == (["a", "b", "c"], ["bad", "gone"])
+    assert len(files) == 8, "all of them"
+    assert any(file in str(entry) for entry in entries)
+
+    history.extend_ledger(hook, run.layout)
+    assert opened(hook, run, monkeypatch) == (["a", "b", "c"], ["bad", "gone"], [])
