@@ -24,7 +24,7 @@ def _results(bucket: str, prefix: str, images_bucket: str, images_prefix: str) -
 
 
 def open_results(run_id: str | None) -> Results:
-    """Return the results of the bucket that a run was triggered with; without a run, of FRUITS_BUCKET.
+    """Return the results of the bucket that a run was triggered with; without a run, of the params' defaults.
 
     Raises:
         ResultsError: no bucket is known, or there is no connection to it.
@@ -35,7 +35,8 @@ def open_results(run_id: str | None) -> Results:
         raise ResultsError("No bucket is known here: set FRUITS_BUCKET for Airflow's API server (see .env.example).")
     images_bucket = conf.get("images_bucket", os.environ.get("FRUITS_IMAGES_BUCKET")) or bucket
     images = conf.get("images_prefix", os.environ.get("FRUITS_IMAGES_PREFIX") or "images/")
-    output, images = (str(prefix or "").strip("/") for prefix in (conf.get("output_prefix"), images))
+    output = conf.get("output_prefix", os.environ.get("FRUITS_OUTPUT_PREFIX"))
+    output, images = (str(prefix or "").strip("/") for prefix in (output, images))
     output, images = (f"{prefix}/" if prefix else "" for prefix in (output, images))
     try:
         return _results(str(bucket), output, str(images_bucket), images)

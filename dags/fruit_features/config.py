@@ -33,6 +33,7 @@ DEFAULT_IMAGES_PREFIX = os.environ.get("FRUITS_IMAGES_PREFIX") or "images/"
 DEFAULT_INCLUDE = tuple(filter(None, os.environ.get("FRUITS_INCLUDE", "").split(","))) or None
 DEFAULT_EXCLUDE = tuple(filter(None, os.environ.get("FRUITS_EXCLUDE", "").split(","))) or None
 DEFAULT_INVENTORY_SOURCE = os.environ.get("FRUITS_INVENTORY_SOURCE") or None
+DEFAULT_OUTPUT_PREFIX = os.environ.get("FRUITS_OUTPUT_PREFIX") or None
 DEFAULT_WEIGHTS = os.environ.get("FRUITS_WEIGHTS") or "imagenet"
 DEFAULT_REGION = os.environ.get("FRUITS_REGION") or "eu-west-3"
 # What infra/template.yaml creates, and its output DotEnv names.

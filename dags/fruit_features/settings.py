@@ -23,6 +23,7 @@ from fruit_features.config import (
     DEFAULT_INCLUDE,
     DEFAULT_INVENTORY_SOURCE,
     DEFAULT_MAX_IMAGES_PER_RUN,
+    DEFAULT_OUTPUT_PREFIX,
     DEFAULT_WEIGHTS,
 )
 from fruit_features.form import BOUNDS, to_param, to_schemas
@@ -76,7 +77,7 @@ class WorkSettings(BaseModel):
         "listing, for ten million images and more. Images newer than it are found by a later run. None: a listing.",
     )
     output_prefix: str | None = Field(
-        None,
+        DEFAULT_OUTPUT_PREFIX,
         # spark-submit cuts its own options at commas and # and takes what holds a space for no URI; Hadoop expands globs.
         pattern=r"^[A-Za-z0-9_./=-]*$",
         title="Outputs: prefix",

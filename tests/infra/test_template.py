@@ -144,6 +144,7 @@ def test_the_subnet_and_the_bucket_may_be_named(client: Any) -> None:
         "orchard",
         "subnet-0123456789abcdef0",
     )
+    assert named.dot_env["FRUITS_OUTPUT_PREFIX"] == "out/"
     assert allows([named.nodes], Call("s3:PutObject", "arn:aws:s3:::orchard/out/features/run=r/part-0.parquet"))
     assert not allows([named.nodes], Call("s3:PutObject", "arn:aws:s3:::orchard/features/run=r/part-0.parquet"))
 
@@ -183,6 +184,7 @@ def test_retention_is_a_right_of_its_own_that_is_asked_for(client: Any, stack: S
         "features/run=r/part-0.parquet",
         "rejects/run=r/_SUCCESS",
         "results/run=r/published.json",
+        "results/ledger/0123456789abcdef.parquet",
     )
     assert all(may("s3:DeleteObject", key) for key in gone)
     kept = (
