@@ -8,6 +8,8 @@ since the latest results were listed, or in the last `min_age_days`. Of the othe
 | `results/run=<run>/`, `runs/<run>/` | always |
 | `features/run=<run>/`, `rejects/run=<run>/` | where no image of a kept run has a row of its network in them |
 
+Files of `results/ledger/` that its `latest.json` does not name go once they are a day old.
+
 `delete_unneeded` names each folder in its log, with its size. Trigger it, read that, then trigger it with `dry_run` off. In a
 versioned bucket the space is free when old versions expire (30 days in the stack of `docs/aws.md`); until then all can be brought
 back.

@@ -2,7 +2,7 @@
 
 **Kept** are the newest published runs, whatever `latest.json` names, and every run that has written anything since the latest
 results were listed, or lately. Of the others go inventory, manifest and results; features and rejects only where no image of a
-kept run has its row there.
+kept run has its row there. Of the ledger's files goes what its pointer does not name.
 """
 
 import logging
@@ -19,10 +19,12 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features import datasets, history, listing, objects
 from fruit_features.layout import Location, RunLayout
+from fruit_features.ledger import read_ledger
 from fruit_features.workspace import Workspace, workspace
 
 AT_ONCE = 10  # as many connections as boto3 keeps open
 KEYS_PER_REQUEST = 1000  # S3's limit for deleting
+LEDGER_AGE = timedelta(days=1)
 
 # The images of kept runs, with the network whose features they show; without one, any network's count.
 NEEDED = pa.schema([(name, pa.string()) for name in (*datasets.KEY, "model_id")])
@@ -60,14 +62,18 @@ class Unneeded:
     Attributes:
         folders: where that is.
         latest: the run that `latest.json` named when they were found.
+        ledgers: files of earlier ones.
     """
 
     folders: list[Folder] = field(default_factory=list)
     latest: str = ""
+    ledgers: list[listing.Listed] = field(default_factory=list)
 
     def __str__(self) -> str:
         count, size = sum(one.count for one in self.folders), sum(one.size for one in self.folders)
-        return f"{count:,} objects in {len(self.folders)} folders, {megabytes(size)}"
+        told, old = f"{count:,} objects in {len(self.folders)} folders, {megabytes(size)}", len(self.ledgers)
+        ledgers = megabytes(sum(one.size for one in self.ledgers))
+        return f"{told}; {old} old ledger{'s' * (old > 1)}, {ledgers}" if old else told
 
 
 def megabytes(size: int) -> str:
@@ -102,7 +108,7 @@ def find_unneeded(hook: S3Hook, layout: RunLayout, *, keep_runs: int, min_age: t
     found = [folder for folder in others if folder.where not in in_use]
     for folder in found:
         log.info("not needed: %s (%d objects, %s)", folder.where, folder.count, megabytes(folder.size))
-    return Unneeded(found, latest["run"])
+    return Unneeded(found, latest["run"], _old_ledgers(hook, layout, now))
 
 
 def delete(hook: S3Hook, layout: RunLayout, unneeded: Unneeded) -> None:
@@ -121,12 +127,29 @@ def delete(hook: S3Hook, layout: RunLayout, unneeded: Unneeded) -> None:
     for folder in unneeded.folders:
         with listing.own_parser(client):
             keys = [found.key for found in _listed(client, folder.where.bucket, f"{folder.where.key}/")]
-        for start in range(0, len(keys), KEYS_PER_REQUEST):
-            some = [{"Key": key} for key in keys[start : start + KEYS_PER_REQUEST]]
-            answer = client.delete_objects(Bucket=folder.where.bucket, Delete={"Objects": some, "Quiet": True})
-            if refused := answer.get("Errors"):
-                raise AirflowFailException(f"{folder.where} cannot be deleted, {len(refused)} objects: {refused[0]}")
+        _delete(client, folder.where, keys)
         log.info("deleted %s (%d objects, %s)", folder.where, folder.count, megabytes(folder.size))
+    _delete(client, layout.ledger, [found.key for found in unneeded.ledgers])
+
+
+def _delete(client: Any, where: Location, keys: list[str]) -> None:
+    for start in range(0, len(keys), KEYS_PER_REQUEST):
+        some = [{"Key": key} for key in keys[start : start + KEYS_PER_REQUEST]]
+        answer = client.delete_objects(Bucket=where.bucket, Delete={"Objects": some, "Quiet": True})
+        if refused := answer.get("Errors"):
+            raise AirflowFailException(f"{where} cannot be deleted, {len(refused)} objects: {refused[0]}")
+
+
+def _old_ledgers(hook: S3Hook, layout: RunLayout, now: datetime) -> list[listing.Listed]:
+    """Return the files that the ledger's pointer does not name; not those of a day, as one may be about to be named."""
+    current, client = read_ledger(hook, layout).file, hook.get_conn()
+    with listing.own_parser(client):
+        found = list(_listed(client, layout.ledger.bucket, f"{layout.ledger.key}/"))
+    files = [each for each in found if each.key.endswith(".parquet") and _time(each.last_modified) < now - LEDGER_AGE]
+    old = [each for each in files if current is None or each.key != current.key]
+    for each in old:
+        log.info("not needed: %s, an earlier ledger (%s)", each.key, megabytes(each.size))
+    return old
 
 
 def _time(text: str) -> datetime:

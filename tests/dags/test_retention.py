@@ -258,3 +258,23 @@ def test_a_ledger_that_repeats_deleted_features_does_no_harm(
     with history.workspace() as work:
         history.collect_outcomes(history_of.hook, history_of.layout, work, MODEL)
         assert work.row("SELECT list(path) FROM extracted") == (["b"],)
+
+
+def test_ledgers_that_the_pointer_does_not_name_go(history_of: History) -> None:
+    history_of.run("1", "a")
+    history_of.published("1", "a", day=1)
+    ledger = history_of.layout.ledger
+    objects.put_json(history_of.hook, ledger / "latest.json", {"file": "new.parquet", "states": {}})
+    for name in ("old.parquet", "new.parquet", "notes.txt"):
+        objects.put(history_of.hook, ledger / name, b"rows")
+    before = history_of.keys()
+
+    def delete(now: datetime) -> str:
+        rule = {"keep_runs": 1, "min_age": timedelta(days=7), "now": now}
+        unneeded = retention.find_unneeded(history_of.hook, history_of.layout, **rule)
+        retention.delete(history_of.hook, history_of.layout, unneeded)
+        return str(unneeded)
+
+    assert delete(datetime.now(UTC)) == "0 objects in 0 folders, 0.0 MB", "its pointer may be about to be written"
+    assert delete(NOW) == "0 objects in 0 folders, 0.0 MB; 1 old ledger, 0.0 MB"
+    assert before - history_of.keys() == {"results/ledger/old.parquet"}
