@@ -97,6 +97,17 @@ def test_a_port_that_is_taken(program: type[Program]) -> None:
     assert second.stderr == f"local_emr: cannot listen on 127.0.0.1:{first.port}: Address already in use\n"
 
 
+@pytest.mark.parametrize("option", ["--data-dir", "--access-log"])
+def test_files_that_cannot_be_written_are_named(tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file/below"
+    failed = subprocess.run(
+        [sys.executable, "-m", "local_emr", "--port", "0", option, str(path)],
+        cwd=PROJECT, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert (failed.returncode, failed.stderr) == (1, f"local_emr: cannot use {path}: Not a directory\n")
+
+
 def test_help_and_wrong_arguments() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "local_emr", "--help"], cwd=PROJECT, capture_output=True, text=True, check=True

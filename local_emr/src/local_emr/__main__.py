@@ -44,7 +44,9 @@ def main() -> int:
         sys.stderr.write(f"local_emr: {error}\n")
         return 1
     except OSError as error:
-        sys.stderr.write(f"local_emr: cannot listen on {arguments.host}:{arguments.port}: {error.strerror}\n")
+        address = f"listen on {arguments.host}:{arguments.port}"
+        cannot = f"use {error.filename}" if error.filename else address  # sockets have no file
+        sys.stderr.write(f"local_emr: cannot {cannot}: {error.strerror or error}\n")
         return 1
     sys.stdout.write(f"local_emr ready on {aws.endpoint_url}\n")  # the line others wait for
     sys.stdout.flush()

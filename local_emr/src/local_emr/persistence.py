@@ -4,13 +4,14 @@ One SQLite file. Every change is in it before its request is answered. Versions 
 other services of moto live in memory only.
 """
 
+import errno
 import json
 import sqlite3
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from local_emr.emr.capacity import Instance, InstanceCollection
 from local_emr.emr.cluster import Cluster
@@ -29,18 +30,26 @@ CLUSTER_FIELDS = (
     *("step_concurrency", "keep_alive", "protected", "unhealthy_node_replacement", "auto_termination"),
     "managed_scaling",
 )
-DATES = frozenset({"created", "ready", "started", "ended"})
+Model = TypeVar("Model", Cluster, Step, Instance, InstanceCollection)
 
 
 class Persistence:
-    """The file below the data directory."""
+    """The file below the data directory.
+
+    Raises:
+        OSError: it cannot be made, read or written.
+    """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        file = directory / "local_emr.sqlite"
         self._lock = threading.RLock()
-        self._database = sqlite3.connect(directory / "local_emr.sqlite", check_same_thread=False, isolation_level=None)
-        # Survives a crash of the process, not of the operating system.
-        self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; {SCHEMA}")
+        try:
+            self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+            # Survives a crash of the process, not of the operating system.
+            self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; {SCHEMA}")
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, str(error), str(file)) from error
 
     def close(self) -> None:
         """Keep nothing from here on."""
@@ -107,12 +116,12 @@ class Persistence:
             record["steps"] = [asdict(step) for step in cluster.steps]
             record["collections"] = [asdict(collection) for collection in cluster.collections]
             text = json.dumps(record, default=_plain)
-        with self._lock:
-            number = "(SELECT coalesce(max(number), 0) + 1 FROM clusters)"
-            self._database.execute(
-                f"INSERT INTO clusters VALUES (?, {number}, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",  # noqa: S608
-                (cluster.id, text),
-            )
+            with self._lock:  # within the cluster's: an older record must not be written over a later one
+                number = "(SELECT coalesce(max(number), 0) + 1 FROM clusters)"
+                self._database.execute(
+                    f"INSERT INTO clusters VALUES (?, {number}, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",  # noqa: S608
+                    (cluster.id, text),
+                )
 
     def restore_clusters(self) -> list[Cluster]:
         """Return the clusters of earlier runs, oldest first. Those that were alive were lost with their server."""
@@ -120,13 +129,13 @@ class Persistence:
             records = self._database.execute("SELECT record FROM clusters ORDER BY number").fetchall()
         restored = []
         for (text,) in records:
-            record = _with_dates(json.loads(text))
+            record = json.loads(text)
             # Paths of an earlier run mean nothing any more.
-            record["steps"] = [Step(**step | {"log_directory": None}) for step in record["steps"]]
+            record["steps"] = [_restored(Step, step | {"log_directory": None}) for step in record["steps"]]
             for collection in record["collections"]:
-                collection["instances"] = [Instance(**instance) for instance in collection["instances"]]
-            record["collections"] = [InstanceCollection(**collection) for collection in record["collections"]]
-            cluster = Cluster(**record)
+                collection["instances"] = [_restored(Instance, instance) for instance in collection["instances"]]
+            record["collections"] = [_restored(InstanceCollection, collection) for collection in record["collections"]]
+            cluster = _restored(Cluster, record)
             cluster.mark_lost("local_emr was stopped while the cluster was alive")
             self.save_cluster(cluster)
             restored.append(cluster)
@@ -142,12 +151,7 @@ def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _with_dates(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_with_dates(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: datetime.fromisoformat(item) if name in DATES and isinstance(item, str) else _with_dates(item)
-        for name, item in value.items()
-    }
+def _restored(model: type[Model], record: dict[str, Any]) -> Model:
+    """Return the model of a record. Its own dates alone are dates: tags and requests may have such names, too."""
+    dates = {field.name for field in fields(model) if field.type in (datetime, datetime | None)}
+    return model(**record | {name: datetime.fromisoformat(record[name]) for name in dates if record[name]})

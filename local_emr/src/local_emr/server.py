@@ -82,7 +82,7 @@ class LocalEmr:
         """Begin to answer.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is taken; or `data_dir` or `access_log`, which it names, cannot be written.
             SparkNotFoundError: YARN is asked for, and its jars or pyspark are not there.
         """
         if self._yarn:

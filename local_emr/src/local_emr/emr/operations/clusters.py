@@ -95,6 +95,7 @@ class ClusterOperations:
                 refuse_if_closing(cluster)
                 cluster.keep_alive = request["KeepJobFlowAliveWhenNoSteps"]
                 cluster.wake()
+                self._save(cluster)
         return {}
 
     def set_unhealthy_node_replacement(self, request: Request, region: str) -> Answer:
@@ -103,6 +104,7 @@ class ClusterOperations:
             with job_flow.cluster.lock:
                 refuse_if_closing(job_flow.cluster)
                 job_flow.cluster.unhealthy_node_replacement = request["UnhealthyNodeReplacement"]
+                self._save(job_flow.cluster)
         return {}
 
     def set_visible_to_all_users(self, request: Request, region: str) -> Answer:
@@ -111,6 +113,7 @@ class ClusterOperations:
             with job_flow.cluster.lock:
                 refuse_if_closing(job_flow.cluster)
                 job_flow.cluster.request["VisibleToAllUsers"] = request["VisibleToAllUsers"]
+                self._save(job_flow.cluster)
         return {}
 
     def modify_cluster(self, request: Request, region: str) -> Answer:
@@ -123,6 +126,7 @@ class ClusterOperations:
                 validation.check_concurrency(level, InvalidRequestError)
                 cluster.step_concurrency = level
                 cluster.wake()
+                self._save(cluster)
             return {"StepConcurrencyLevel": cluster.step_concurrency}
 
     def add_tags(self, request: Request, region: str) -> Answer:

@@ -16,6 +16,7 @@ class InstanceOperations:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._save = registry.context.save
 
     def list_bootstrap_actions(self, request: Request, region: str) -> Answer:
         """List the bootstrap actions, in order."""
@@ -84,7 +85,7 @@ class InstanceOperations:
             if group["InstanceRole"] == "MASTER":
                 raise ValidationError("A cluster has one master instance group: another cannot be added.")
             validation.check_instance_group(group)
-        groups = _add_collections(cluster, request["InstanceGroups"], fleet=False)
+        groups = self._add_collections(cluster, request["InstanceGroups"], fleet=False)
         return {
             "JobFlowId": cluster.id,
             "InstanceGroupIds": [group.id for group in groups],
@@ -97,7 +98,7 @@ class InstanceOperations:
         instance_fleets.check_fleet(request["InstanceFleet"])
         if any(other.role == request["InstanceFleet"]["InstanceFleetType"] for other in cluster.collections):
             raise ValidationError("A cluster can have only one instance fleet of each type.")
-        (fleet,) = _add_collections(cluster, [request["InstanceFleet"]], fleet=True)
+        (fleet,) = self._add_collections(cluster, [request["InstanceFleet"]], fleet=True)
         return {"ClusterId": cluster.id, "InstanceFleetId": fleet.id, "ClusterArn": cluster.arn}
 
     def modify_instance_groups(self, request: Request, region: str) -> Answer:
@@ -114,6 +115,7 @@ class InstanceOperations:
                         raise ValidationError("The number of primary nodes cannot be changed.")
                     group.request["InstanceCount"] = change["InstanceCount"]
                 cluster.wake()
+                self._save(cluster)
         return {}
 
     def modify_instance_fleet(self, request: Request, region: str) -> Answer:
@@ -130,15 +132,18 @@ class InstanceOperations:
                 raise ValidationError("The number of primary nodes cannot be changed.")
             fleet.request |= changes
             cluster.wake()
+            self._save(cluster)
         return {}
 
-
-def _add_collections(cluster: Cluster, requests: Iterable[Request], *, fleet: bool) -> list[InstanceCollection]:
-    with cluster.lock:
-        refuse_if_closing(cluster)
-        if cluster.is_fleet != fleet:
-            raise ValidationError("A cluster has instance groups or instance fleets, not both.")
-        added = [InstanceCollection(request, fleet=fleet, state="RUNNING") for request in requests]
-        cluster.collections += added
-        cluster.wake()
-    return added
+    def _add_collections(
+        self, cluster: Cluster, requests: Iterable[Request], *, fleet: bool
+    ) -> list[InstanceCollection]:
+        with cluster.lock:
+            refuse_if_closing(cluster)
+            if cluster.is_fleet != fleet:
+                raise ValidationError("A cluster has instance groups or instance fleets, not both.")
+            added = [InstanceCollection(request, fleet=fleet, state="RUNNING") for request in requests]
+            cluster.collections += added
+            cluster.wake()
+            self._save(cluster)
+        return added

@@ -12,6 +12,7 @@ class PolicyOperations:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._save = registry.context.save
 
     def put_auto_termination_policy(self, request: Request, region: str) -> Answer:
         """Set the idle time after which the cluster ends."""
@@ -22,6 +23,7 @@ class PolicyOperations:
             refuse_if_closing(cluster)
             cluster.auto_termination = policy
             cluster.wake()
+            self._save(cluster)
         return {}
 
     def get_auto_termination_policy(self, request: Request, region: str) -> Answer:
@@ -35,6 +37,7 @@ class PolicyOperations:
         with cluster.lock:
             refuse_if_closing(cluster)
             cluster.auto_termination = None
+            self._save(cluster)
         return {}
 
     def put_managed_scaling_policy(self, request: Request, region: str) -> Answer:
@@ -44,6 +47,7 @@ class PolicyOperations:
         with cluster.lock:
             refuse_if_closing(cluster)
             cluster.managed_scaling = request["ManagedScalingPolicy"]
+            self._save(cluster)
         return {}
 
     def get_managed_scaling_policy(self, request: Request, region: str) -> Answer:
@@ -57,6 +61,7 @@ class PolicyOperations:
         with cluster.lock:
             refuse_if_closing(cluster)
             cluster.managed_scaling = None
+            self._save(cluster)
         return {}
 
     def put_auto_scaling_policy(self, request: Request, region: str) -> Answer:
@@ -67,6 +72,7 @@ class PolicyOperations:
         with cluster.lock:
             refuse_if_closing(cluster)
             group.request["AutoScalingPolicy"] = policy
+            self._save(cluster)
             described = auto_scaling.describe_policy(cluster, group)
         assert described
         return {
@@ -83,6 +89,7 @@ class PolicyOperations:
         with cluster.lock:
             refuse_if_closing(cluster)
             group.request.pop("AutoScalingPolicy", None)
+            self._save(cluster)
         return {}
 
     def _group(self, request: Request, region: str) -> tuple[Cluster, InstanceCollection]:

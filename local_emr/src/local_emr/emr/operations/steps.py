@@ -59,6 +59,7 @@ class StepOperations:
             for step in [_step(cluster, step_id) for step_id in request["StepIds"]]:
                 problem = lifecycle.steps.cancel(step, graceful=graceful)
                 answers.append({"StepId": step.id, "Status": "FAILED" if problem else "SUBMITTED", "Reason": problem})
+            self._registry.context.save(cluster)
         return {"CancelStepsInfoList": answers}
 
 
