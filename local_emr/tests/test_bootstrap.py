@@ -1,17 +1,27 @@
 """Bootstrap actions: what they can do, what they cannot, and what they leave in writing."""
 
-import time
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
-from emr_client import Emr, log
+from emr_client import Emr, log, wait_for
 
 from local_emr import LocalEmr
 from local_emr.emr import bootstrap
 
 isolated = pytest.mark.skipif(not bootstrap.can_isolate(), reason="no user namespaces on this system")
+
+
+MARKER = f"5{os.getpid()}"  # seconds that no other process sleeps for
+
+
+def asleep() -> int:
+    """How many processes of this machine sleep for that long."""
+    return sum(process.info["cmdline"] == ["sleep", MARKER] for process in psutil.process_iter(["cmdline"]))
 
 
 def action(path: str, *arguments: str, name: str = "prepare") -> dict[str, Any]:
@@ -128,6 +138,28 @@ def test_nothing_of_the_users_system_can_be_written_or_seen(
 
 
 @isolated
+def test_a_script_sees_and_kills_its_own_processes_only(cluster_api: Emr, s3: Any, run: Any) -> None:
+    with subprocess.Popen(["/bin/sleep", MARKER]) as mine:
+        try:
+            cluster, status = run(
+                f"""#!/bin/bash
+                for process in /proc/[0-9]*; do tr '\\0' ' ' <$process/cmdline; echo; done
+                kill -9 {mine.pid} && echo killed
+                grep -z . /proc/{mine.pid}/environ && echo read
+                sleep 600 & kill $! && wait $!; echo "its own: $?"
+                """
+            )
+            assert status["State"] == "WAITING"
+            assert mine.poll() is None
+        finally:
+            mine.kill()
+    out = log(s3, cluster, f"node/{primary(cluster_api, cluster)}/bootstrap-actions/1/stdout")
+    *commands, own = [line for line in out.splitlines() if line.strip()]
+    assert own == "its own: 143"
+    assert {command.split()[0] for command in commands} <= {"/bin/bash", "bash", "tr"}
+
+
+@isolated
 def test_the_nodes_aws_cli_reads_s3(cluster_api: Emr, s3: Any, run: Any) -> None:
     for key in ("wheels/a b.whl", "wheels/sub/c.whl", "one"):
         s3.put_object(Bucket="data", Key=key, Body=key.encode())
@@ -158,13 +190,13 @@ def test_the_script_runs_on_the_primary_node_and_on_one_other(local_emr: LocalEm
 
 @isolated
 def test_termination_ends_a_script_that_hangs(cluster_api: Emr, s3: Any) -> None:
-    s3.put_object(Bucket="data", Key="hang.sh", Body=b"#!/bin/bash\nsleep 600\n")
+    s3.put_object(Bucket="data", Key="hang.sh", Body=f"#!/bin/bash\nsetsid sleep {MARKER} &\nsleep {MARKER}\n".encode())
     cluster = cluster_api.create(BootstrapActions=[action("s3://data/hang.sh")])
-    cluster_api.until(cluster, "BOOTSTRAPPING")
-    time.sleep(0.5)
+    wait_for(lambda: asleep() == 2)
     cluster_api.client.terminate_job_flows(JobFlowIds=[cluster])
     status = cluster_api.until(cluster, "TERMINATED", "TERMINATED_WITH_ERRORS", seconds=60)
     assert (status["State"], status["StateChangeReason"]["Code"]) == ("TERMINATED", "USER_REQUEST")
+    wait_for(lambda: asleep() == 0)
 
 
 def test_without_namespaces_a_script_is_checked_only(

@@ -1,9 +1,9 @@
 """Bootstrap actions: scripts that prepare a node, run in a root directory of their own.
 
-A script runs in a user and mount namespace whose root is a temporary directory: `/usr` is there to read, everything
-else is fresh and goes with the cluster. Commands that would install something are stubs (`shims/`) that write down what
-was asked of them. Where the system has no such namespaces (macOS, most containers) a script is not run at all: it has
-to exist and to be valid shell.
+A script runs in user, mount and process namespaces whose root is a temporary directory: `/usr` is there to read, everything
+else is fresh and goes with the cluster; of processes the script sees its own. Commands that would install something are
+stubs (`shims/`) that write down what was asked of them. Where the system has no such namespaces (macOS, most containers) a
+script is not run at all: it has to exist and to be valid shell.
 """
 
 import gzip
@@ -24,6 +24,8 @@ from local_emr.emr.reaper import Reaper, signal_session
 from local_emr.emr.s3_access import S3Access
 
 FIELD, RECORD = "\x1f", "\x1e"
+# The script's processes end with unshare, whatever sessions they have made.
+ISOLATED = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,10 @@ class Failure:
 
 @cache
 def can_isolate() -> bool:
-    """Return whether this system lets a user make namespaces."""
+    """Return whether this system lets a user make namespaces, and mount the /proc of one."""
     if shutil.which("unshare") is None:
         return False
-    probe = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+    probe = [*ISOLATED, "mount", "-t", "proc", "proc", "/proc"]
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
@@ -141,8 +143,7 @@ class Bootstrap:
         program.write_bytes(script)
         program.chmod(0o755)
         if can_isolate():
-            enter = ["unshare", "--user", "--map-root-user", "--mount", "/bin/bash", str(ENTER), str(root)]
-            code = self._execute([*enter, inside, *arguments], logs)
+            code = self._execute([*ISOLATED, "/bin/bash", str(ENTER), str(root), inside, *arguments], logs)
         else:
             code = self._execute(["/bin/bash", "-n", str(program)], logs)
             reason = "no user namespaces on this system: the script was checked, not run"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Inside fresh user and mount namespaces: enter.sh ROOT PROGRAM ARGUMENTS... runs PROGRAM with ROOT as its root directory.
+# Inside fresh user, mount and process namespaces: enter.sh ROOT PROGRAM ARGUMENTS... runs PROGRAM with ROOT as its root directory.
 set -euo pipefail
 
 root=$1
@@ -18,7 +18,7 @@ if [ -d "$root/usr/local" ]; then
   mkdir -p "$root/emr/usr-local/bin"
   mount --bind "$root/emr/usr-local" "$root/usr/local"
 fi
-mount --rbind /proc "$root/proc"
+mount -t proc proc "$root/proc" # of this namespace: the processes of the script alone
 mkdir -p "$root/dev"
 for name in null zero random urandom tty; do
   touch "$root/dev/$name"
