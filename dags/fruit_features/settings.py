@@ -145,6 +145,14 @@ class WorkSettings(BaseModel):
         description="A run whose estimate is higher is refused before it has a cluster; none: no limit.",
     )
 
+    @field_validator("output_prefix")
+    @classmethod
+    def _is_a_path(cls, prefix: str | None) -> str | None:
+        # Hadoop and Arrow rewrite such paths, each in its way, and S3 does not.
+        if (path := (prefix or "").strip("/")) and {"", ".", ".."} & set(path.split("/")):
+            raise ValueError("its parts between slashes must be names, neither empty nor . or ..")
+        return prefix
+
     @field_validator("include", "exclude")
     @classmethod
     def _begin_below_the_prefix(cls, patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:

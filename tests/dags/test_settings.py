@@ -1,5 +1,6 @@
 """Params become frozen settings, or an error that names the param."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +115,12 @@ def test_images_never_lie_among_the_outputs(make_run: Build, images: str, output
         make_run(images_prefix=images, output_prefix=output)
 
 
+@pytest.mark.parametrize("prefix", ["a//b", ".", "a/./b", "../a", "a/.."])
+def test_a_prefix_that_tools_would_rewrite_is_refused(make_run: Build, prefix: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^output_prefix is {re.escape(prefix)}: "):
+        make_run(output_prefix=prefix)
+
+
 def test_a_cluster_without_spark_is_refused(make_run: Build) -> None:
     with pytest.raises(ConfigError, match=r"^applications is \['Hadoop'\]: without Spark no step can run"):
         make_run(applications=["Hadoop"])
@@ -122,6 +129,7 @@ def test_a_cluster_without_spark_is_refused(make_run: Build) -> None:
 def test_prefixes_may_be_written_with_and_without_slashes(make_run: Build) -> None:
     assert make_run(images_prefix="/photos/2026").layout.images_prefix == "photos/2026/"
     assert make_run(output_prefix="out").layout.models.uri == "s3://fruits/out/models"
+    assert make_run(output_prefix="/a/.b/").layout.models.uri == "s3://fruits/a/.b/models"
     assert make_run(output_prefix="").layout.models.uri == "s3://fruits/models"
     assert make_run(output_prefix=None).layout.models.uri == "s3://fruits/models"
 
