@@ -70,6 +70,7 @@ def find_new_images(params: dict[str, Any], run_id: str, ti: Any) -> dict[str, A
 
     run = Run.from_params(params, run_id)
     hook = PatientS3Hook(region_name=run.settings.region)
+    preflight.check_request(run)
     preflight.check_writing(hook, run)
     plan = inventory.find_new(hook, run)
     if plan.needs_cluster or plan.would_need_cluster:

@@ -39,10 +39,10 @@ def merge(request: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str,
     for path, why in REFUSED.items():
         if _has(overrides, path):
             raise ConfigError(f"job_flow_overrides: {path} cannot be set, as {why}")
-    if own := sorted(OWN_TAGS & {tag.get("Key") for tag in overrides.get("Tags", [])}):
-        raise ConfigError(f"job_flow_overrides: the tag {own[0]!r} cannot be set, as the cluster is known by it")
     merged = _merged(request, overrides)
     _check(merged)
+    if own := sorted(OWN_TAGS & {tag["Key"] for tag in overrides.get("Tags", []) if "Key" in tag}):
+        raise ConfigError(f"job_flow_overrides: the tag {own[0]!r} cannot be set, as the cluster is known by it")
     return merged
 
 
@@ -58,17 +58,22 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         before = merged.get(name)
         if isinstance(value, Mapping) and isinstance(before, Mapping):
             merged[name] = _merged(before, value)
-        elif name in KEYED_LISTS and isinstance(value, list) and isinstance(before, list):
+        elif name in KEYED_LISTS and isinstance(before, list) and _are_objects(value):
             merged[name] = _merged_lists(before, value, KEYED_LISTS[name])
         else:
             merged[name] = value
     return merged
 
 
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
+
+
 def _merged_lists(before: list[dict[str, Any]], after: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    items = {item.get(key): item for item in before}
+    items = {str(item.get(key)): item for item in before}
     for item in after:
-        items[item.get(key)] = _merged(items.get(item.get(key), {}), item)
+        name = str(item.get(key))
+        items[name] = _merged(items.get(name, {}), item)
     return list(items.values())
 
 

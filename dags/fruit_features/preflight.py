@@ -63,6 +63,15 @@ class Account:
         return self._clients[service]
 
 
+def check_request(run: Run) -> dict[str, Any]:
+    """Return the request for the run's cluster, but for what is not deployed yet; nothing is asked of AWS.
+
+    Raises:
+        ConfigError: `job_flow_overrides` is not as EMR wants it, or names what may not be overridden.
+    """
+    return dict(job_flow_request(run, defaultdict(lambda: run.layout.artifacts.uri)))
+
+
 def check_writing(hook: S3Hook, run: Run) -> None:
     """Check that Airflow may write below each prefix that it writes to; nothing is written.
 
@@ -100,8 +109,7 @@ def check_account(hook: S3Hook, run: Run) -> None:
     Raises:
         AirflowFailException: naming all that is missing, with the remedies.
     """
-    request = dict(job_flow_request(run, defaultdict(lambda: run.layout.artifacts.uri)))
-    account, problems = Account(run.settings.region), list(_libraries())
+    request, account, problems = check_request(run), Account(run.settings.region), list(_libraries())
     looks: dict[str, Look] = {
         "service role": _service_role,
         "instance profile": _instance_profile,

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features.budget import check_budget
 from fruit_features.cluster import job_flow_request
 from fruit_features.run import Run
 from fruit_features.settings import ConfigError
+from tests.dags.conftest import RUN_ID, task
 from tests.dags.test_requests import ARTIFACTS, plan, valid
 
 Build = Callable[..., Run]
@@ -90,8 +93,23 @@ def test_fleets_take_the_place_of_groups_and_several_subnets_that_of_one(make_ru
         ),
         ({"Instances": {"SlaveInstanceType": "m6g.xlarge"}}, "m6g.xlarge is Graviton and m5.xlarge is not, and a"),
         ({"EbsRootVolumeSize": "50"}, "Invalid type for parameter EbsRootVolumeSize"),
+        ({"Tags": {"team": "x"}}, "Invalid type for parameter Tags, value: .'team': 'x'., type: <class 'dict'>"),
+        ({"Tags": ["x"]}, r"Invalid type for parameter Tags\[0\], value: x"),
+        ({"Tags": [{"Key": ["x"], "Value": "y"}]}, r"Invalid type for parameter Tags\[\d\].Key"),
+        ({"Tags": None}, "Invalid type for parameter Tags, value: None"),
+        ({"Instances": None}, "Invalid type for parameter Instances, value: None"),
+        ({"Instances": ["m5.xlarge"]}, "Invalid type for parameter Instances"),
+        ({"Instances": {"InstanceGroups": {"MASTER": "m5.xlarge"}}}, "Invalid type for parameter Instances.InstanceGr"),
     ],
 )
 def test_what_the_dag_relies_on_cannot_be_overridden(make_run: Build, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=rf"^job_flow_overrides: (.|\n)*{message}"):
         job_flow_request(make_run(job_flow_overrides=overrides), ARTIFACTS)
+
+
+@pytest.mark.usefixtures("hook")
+@pytest.mark.parametrize("overrides", [{"Tags": {"team": "x"}}, {"Instances": None}, {"SecurityConfig": "tls"}])
+def test_they_are_checked_before_anything_is_listed(make_run: Build, overrides: dict[str, Any]) -> None:
+    params = make_run(bucket="nobodys-bucket", job_flow_overrides=overrides).settings.model_dump()
+    with pytest.raises(AirflowFailException, match=r"^job_flow_overrides: "):
+        task("find_new_images")(params, RUN_ID, MagicMock(name="task instance"))
