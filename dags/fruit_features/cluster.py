@@ -23,7 +23,8 @@ NAME_LENGTH = 200  # EMR takes 256 characters; the name of a replacement adds th
 def cluster_name(run: Run) -> str:
     """Return a name that no other run has: a retry finds the cluster that an earlier attempt may have created.
 
-    Not even a run of the same id in another installation, which the clock has started on the same bucket.
+    Not even a run of the same id in another installation, which the clock has started on the same bucket, if each has a name
+    (FRUITS_DEPLOYMENT).
     """
     place = f"{run.settings.bucket}/{run.layout.output_prefix}"
     name = " ".join(filter(None, [tags.APPLICATION_NAME, DEPLOYMENT, place, run.name]))

@@ -79,12 +79,14 @@ def publish(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
         results: what to write; with `listed`, when the images were listed (ISO 8601, UTC).
 
     Raises:
-        AirflowFailException: what is published comes of a newer listing, or `latest.json` is damaged.
+        AirflowFailException: what is published comes of a newer listing, or of another installation's run of this name, or
+            `latest.json` is damaged.
     """
     document = {**results, "published": datetime.now(UTC).isoformat(timespec="seconds")}
     while True:  # until nobody else has published between reading and writing
         latest, etag = _read_latest(hook, run)
         if latest.get("run") == run.name:
+            _check_own(run, latest, results)
             document = latest  # an earlier try of this task did it, and its answer was lost
             break
         if latest.get("listed", "") > results["listed"]:
@@ -99,6 +101,16 @@ def publish(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
     objects.put_json(hook, run.layout.published, document)
     _extend_ledger(hook, run)
     hook.log.info("published %s", run.layout.latest)
+
+
+def _check_own(run: Run, latest: dict[str, Any], results: dict[str, Any]) -> None:
+    """Check that what is published under the run's name are its results; what only one of them says is no matter."""
+    if differing := sorted(name for name, value in results.items() if latest.get(name, value) != value):
+        raise AirflowFailException(
+            f"run {run.name} is not published: another installation has published results under the same name, with another "
+            f"value of {', '.join(differing)}. Both write to the same folders: see that their clocks start no runs at the same "
+            "minute (docs/schedule.md), and trigger a new run"
+        )
 
 
 def _extend_ledger(hook: S3Hook, run: Run) -> None:

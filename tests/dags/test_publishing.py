@@ -104,6 +104,19 @@ def test_a_retry_whose_first_answer_was_lost_finds_itself_published(hook: S3Hook
     assert hook.check_for_key("results/run=A/published.json", "fruits")
 
 
+def test_a_run_of_the_same_name_in_another_installation_is_not_taken_for_this_one(hook: S3Hook, named: Named) -> None:
+    """Their clocks have started both at the same minute."""
+    publishing.publish(hook, named("A"), {**results("A", 5), "images": 100})
+    published = latest(hook)
+
+    with pytest.raises(
+        AirflowFailException, match=r"^run A is not published: another installation has published results"
+    ):
+        publishing.publish(hook, named("A"), {**results("A", 6), "images": 101})
+    assert latest(hook) == published
+    assert json.loads(hook.read_key("results/run=A/published.json", "fruits")) == published
+
+
 def test_a_ledger_that_cannot_be_written_fails_no_run_that_is_published(
     hook: S3Hook, named: Named, monkeypatch: pytest.MonkeyPatch
 ) -> None:
