@@ -23,6 +23,11 @@ def _results(bucket: str, prefix: str, images_bucket: str, images_prefix: str) -
     return Results(S3Hook(CONNECTION).get_conn(), bucket, prefix, images_prefix, images_bucket)
 
 
+def forget() -> None:
+    """Make S3's clients anew: the keys of the connection may have been changed."""
+    _results.cache_clear()
+
+
 def open_results(run_id: str | None) -> Results:
     """Return the results of the bucket that a run was triggered with; without a run, of the params' defaults.
 
@@ -87,7 +92,7 @@ def records() -> dict[str, dict[str, Any]]:
 def _apps() -> list[dict[str, Any]]:
     from results_page.pages import create_app
 
-    return [{"app": create_app(open_results, records), "url_prefix": MOUNT, "name": "Fruit results"}]
+    return [{"app": create_app(open_results, records, forget), "url_prefix": MOUNT, "name": "Fruit results"}]
 
 
 def _application() -> list[dict[str, str]]:

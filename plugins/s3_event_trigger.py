@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 MESSAGES_PER_REQUEST = 10  # SQS's limit, for receiving and for deleting
 MESSAGES_PER_EVENT = 10_000
 LONGEST_PAUSE = 300.0  # seconds between two attempts at a queue that does not answer
+# SQS's codes that are about who asks, not about what for.
+CREDENTIALS = frozenset(
+    {"ExpiredToken", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException"}
+)
 HIDDEN_SECONDS = 120  # messages come back this long after their triggerer died; storing an event takes seconds
 
 
@@ -152,7 +156,7 @@ class QueueProducer(SharedStreamProducer):
 
     def __init__(self, settings: S3EventTrigger) -> None:
         self.settings = settings
-        self.hook = SqsHook(aws_conn_id=settings.aws_conn_id, region_name=settings.region_name)
+        self.hook = self._hook()
 
     async def open_stream(self) -> AsyncIterator[tuple[list[NewObject], list[str]]]:
         """Yield the objects of a burst and the receipts of its messages, for ever."""
@@ -168,6 +172,7 @@ class QueueProducer(SharedStreamProducer):
             except (BotoCoreError, ClientError, OSError) as error:
                 log.error("%s; next attempt in %.0f s", self._explain(error), pause)  # noqa: TRY400 - the cause is named
                 await asyncio.sleep(pause)
+                self.hook = self._hook()  # it reads the connection anew, whose keys may have been changed
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
@@ -214,6 +219,9 @@ class QueueProducer(SharedStreamProducer):
                 log.warning("Message %s is deleted: %s", message["MessageId"], error)
         return found
 
+    def _hook(self) -> SqsHook:
+        return SqsHook(aws_conn_id=self.settings.aws_conn_id, region_name=self.settings.region_name)
+
     def _explain(self, error: Exception) -> str:
         """Say what is wrong with the queue, and what to do."""
         url = self.settings.queue_url
@@ -223,5 +231,10 @@ class QueueProducer(SharedStreamProducer):
         if "AccessDenied" in code:
             return (
                 f"queue {url} is closed to Airflow's credentials: allow sqs:ReceiveMessage and sqs:DeleteMessage on it"
+            )
+        if code in CREDENTIALS:
+            return (
+                f"AWS refuses Airflow's credentials for queue {url} ({code}): renew or correct those of the connection "
+                f"{self.settings.aws_conn_id}, or what the triggerer has in its place"
             )
         return f"queue {url} does not answer: {error}"

@@ -42,13 +42,14 @@ Records = Callable[[], Mapping[str, Mapping[str, Any]]]
 may_see_runs = requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID)
 
 
-def create_app(open_results: Open, records: Records) -> FastAPI:
+def create_app(open_results: Open, records: Records, forget: Callable[[], None] = lambda: None) -> FastAPI:
     """Return the application.
 
     Args:
         open_results: gives the results that belong to a run_id, or with None those of the default bucket; raises ResultsError.
         records: gives what Airflow knows of each run, by its name: `seconds`, `cost_usd`,
             `cost_usd_per_1000`, `estimate`.
+        forget: called when S3 gives no answer, so that `open_results` asks for a new client.
     """
     # A mounted application inherits nothing of Airflow's: without this every route would be open to everybody.
     app = FastAPI(dependencies=[Depends(may_see_runs)], docs_url=None, redoc_url=None, openapi_url=None)
@@ -63,6 +64,8 @@ def create_app(open_results: Open, records: Records) -> FastAPI:
     @app.exception_handler(ResultsError)
     def failed(request: Request, error: Exception) -> HTMLResponse:
         status = 404 if isinstance(error, NotFoundError) else 502
+        if status == 502:
+            forget()
         up = "../" * (request.scope["path"].removeprefix(request.scope.get("root_path", "")).count("/") - 1)
         return page("error.html", status, message=str(error), top=up or "./")
 

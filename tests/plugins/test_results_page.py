@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,31 @@ def test_what_is_missing_is_said(client: TestClient, s3: Any) -> None:
     gone = client.get("/fruits/")
     assert gone.status_code == 502
     assert "NoSuchBucket" in gone.text
+
+
+def test_a_client_whose_keys_were_changed_is_forgotten(aws: LocalEmr, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def connect(key: str) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "login": key, "password": "-"}))
+
+    def open_results(_: str | None) -> Results:
+        found = results_plugin.open_results(None)
+        used.append(found.client._request_signer._credentials.access_key)
+        return found
+
+    monkeypatch.setenv("FRUITS_BUCKET", BUCKET)
+    monkeypatch.setattr(results_plugin, "_results", lru_cache(results_plugin._results.__wrapped__))
+    app = pages.create_app(open_results, dict, results_plugin.forget)
+    app.dependency_overrides[pages.may_see_runs] = lambda: None
+    with TestClient(app) as client:
+        connect("old")
+        assert client.get("/").status_code == 200
+        connect("new")
+        aws.faults.add(fault="s3-error", status=403, code="InvalidAccessKeyId", times=1)
+        assert client.get("/").status_code == 502
+        assert client.get("/").status_code == 200
+    assert used == ["old", "old", "new"]
 
 
 def test_a_thousand_runs_are_shown_a_page_at_a_time(client: TestClient, s3: Any, results: Results) -> None:

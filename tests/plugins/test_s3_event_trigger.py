@@ -179,9 +179,45 @@ def test_a_queue_that_is_missing_is_named_and_waited_for(
     assert len(errors) <= 10, "it must not fill the log"
 
 
+def test_keys_that_were_changed_in_the_connection_are_picked_up(
+    aws: LocalEmr, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    used: list[str] = []
+
+    def connect(key: str) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "login": key, "password": "-"}))
+
+    async def receive(_: QueueProducer, sqs: Any, **__: Any) -> list[dict[str, Any]]:
+        used.append(sqs._request_signer._credentials.access_key)
+        connect("new")
+        if used == ["old"]:
+            raise s3_event_trigger.ClientError({"Error": {"Code": "InvalidClientTokenId"}}, "ReceiveMessage")
+        return [{"MessageId": "m", "ReceiptHandle": "r", "Body": json.dumps({"Records": [S3_RECORD]})}]
+
+    async def first() -> Any:
+        async for found, _ in QueueProducer(trigger("q", region_name="eu-west-3")).open_stream():
+            return found
+        raise AssertionError("the stream has ended")
+
+    monkeypatch.setattr(QueueProducer, "_receive", receive)
+    monkeypatch.setattr(s3_event_trigger, "MESSAGES_PER_EVENT", 1)
+    connect("old")
+    assert asyncio.run(asyncio.wait_for(first(), 60)) == [FOUND]
+    assert used == ["old", "new"]
+    assert "renew or correct those of the connection aws_default" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [
+        (
+            "InvalidClientTokenId",
+            "AWS refuses Airflow's credentials for queue q (InvalidClientTokenId): renew or correct",
+        ),
+        (
+            "ExpiredToken",
+            "AWS refuses Airflow's credentials for queue q (ExpiredToken): renew or correct those of the co",
+        ),
         (
             "AccessDenied",
             "queue q is closed to Airflow's credentials: allow sqs:ReceiveMessage and sqs:DeleteMessage on it",
