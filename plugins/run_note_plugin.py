@@ -4,11 +4,13 @@ A task cannot write the note of its run: Airflow's Task SDK has no such request.
 run ends.
 """
 
+import re
 from typing import Any
 
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
+REFERENCE = re.compile(r"\w+://\S+")  # what an XCom backend leaves in the database of what it keeps elsewhere
 DAG_ID, TASK_ID, KEY = "fruit_features", "conclude_run", "note"
 
 
@@ -40,6 +42,8 @@ def write_note(dag_run: Any) -> None:
     if found is None:
         return
     note = XComModel.deserialize_value(found)
+    if not isinstance(note, str) or REFERENCE.fullmatch(note):
+        return
     if dag_run.dag_run_note is None:
         dag_run.note = note
     elif dag_run.dag_run_note.user_id is None:  # ours, of the time before the run was cleared

@@ -71,6 +71,14 @@ def test_the_note_of_a_person_stays(session: Any) -> None:
     assert a_run(session).note == "for the annual report"
 
 
+@pytest.mark.parametrize("reference", ["s3://xcoms/fruit_features/1/conclude_run/4f.gz", ["s3", "xcoms"]])
+def test_what_an_xcom_backend_keeps_elsewhere_is_no_note(session: Any, reference: Any) -> None:
+    push(session, "note", reference)
+    RunNotes().on_dag_run_success(a_run(session))
+
+    assert not a_run(session).note
+
+
 def test_other_runs_have_no_note_of_ours(session: Any) -> None:
     RunNotes().on_dag_run_success(a_run(session))  # nothing was said
     assert not a_run(session).note
@@ -85,6 +93,8 @@ def test_other_runs_have_no_note_of_ours(session: Any) -> None:
             {"cost_usd": 0.41, "cost_usd_per_1000": 0.0123, "estimate": "$0.20 (0.2 h of 3 x m5.xlarge)"},
         ),
         (None, None, {"cost_usd": None, "cost_usd_per_1000": None, "estimate": None}),  # a run of an earlier version
+        # An XCom backend keeps them elsewhere.
+        ("s3://xcoms/a", ["s3://xcoms/b"], {"cost_usd": None, "cost_usd_per_1000": None, "estimate": None}),
     ],
 )
 def test_the_results_page_knows_duration_cost_and_estimate(
