@@ -3,6 +3,7 @@
 import gzip
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -53,6 +54,11 @@ def step(*arguments: str, name: str = "step", on_failure: str = "CONTINUE") -> d
         "ActionOnFailure": on_failure,
         "HadoopJarStep": {"Jar": "command-runner.jar", "Args": list(arguments)},
     }
+
+
+def until_exists(gate: Path) -> str:
+    """A shell command that waits until the test makes a file: what a test holds it lets go, however slow the machine is."""
+    return f"until [ -e '{gate}' ]; do sleep 0.05; done"
 
 
 def error(raised: pytest.ExceptionInfo[ClientError]) -> tuple[str, str]:

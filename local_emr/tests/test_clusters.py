@@ -2,37 +2,80 @@
 
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore import xform_name
 from botocore.exceptions import ClientError
-from emr_client import GROUPS, Emr, client, error, job_flow, step, wait_for
+from emr_client import GROUPS, REGION, Emr, client, error, job_flow, step, until_exists, wait_for
 
 from local_emr import LocalEmr
+from local_emr.emr.lifecycle import Lifecycle
 from local_emr.emr.protocol import service_model
+from local_emr.emr.step_runner import StepRunner
+from local_emr.pytest_plugin import QUICK
 
-# Leaves the trace on its node that a SparkContext leaves while it is up, see test_spark_steps.py for a real one.
-APPLICATION = "blocks=$TMPDIR/spark-$EMR_STEP_ID/blockmgr-1; mkdir -p $blocks; sleep {seconds}; rmdir $blocks"
+# Leaves the trace on its node that a SparkContext leaves while it is up, see test_spark_steps.py for a real one; says when it
+# comes and, in seconds since 1970, when it goes.
+APPLICATION = """
+blocks=$TMPDIR/spark-$EMR_STEP_ID/blockmgr-1; mkdir -p $blocks; touch '{folder}/up'
+{until_gate}
+date +%s.%N > '{folder}/ending'; rmdir $blocks
+"""
 
 
-def test_states_in_order(cluster_api: Emr) -> None:
+@pytest.fixture
+def may_leave(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """The states that clusters may leave; they stay in those between until a test adds them."""
+    passed: set[str] = set()
+    pause, stop = Lifecycle._pause, StepRunner.stop
+
+    def held_pause(lifecycle: Lifecycle, seconds: float) -> Any:
+        wait_for(lambda: lifecycle.cluster.state in passed)
+        return pause(lifecycle, seconds)
+
+    def held_stop(steps: StepRunner, *, graceful: bool) -> None:
+        wait_for(lambda: "TERMINATING" in passed)
+        stop(steps, graceful=graceful)
+
+    monkeypatch.setattr(Lifecycle, "_pause", held_pause)
+    monkeypatch.setattr(StepRunner, "stop", held_stop)
+    yield passed
+    passed |= {"STARTING", "BOOTSTRAPPING", "TERMINATING"}
+
+
+def test_states_in_order(cluster_api: Emr, may_leave: set[str], tmp_path: Path) -> None:
     cluster = cluster_api.create()
-    seen = [cluster_api.state(cluster)]
-    while seen[-1] != "WAITING":
-        state = cluster_api.state(cluster)
-        if state != seen[-1]:
-            seen.append(state)
-    step_id = cluster_api.add(cluster, step("sleep", "1"))[0]
-    cluster_api.until(cluster, "RUNNING")
-    cluster_api.step_until(cluster, step_id, "COMPLETED")
-    cluster_api.until(cluster, "WAITING")
-    cluster_api.client.terminate_job_flows(JobFlowIds=[cluster])
-    cluster_api.until(cluster, "TERMINATING")
-    status = cluster_api.until(cluster, "TERMINATED")
+    gate = tmp_path / "gate"
+    seen: list[str] = []
 
-    assert seen == ["STARTING", "BOOTSTRAPPING", "WAITING"]
+    def reached(last: str) -> bool:
+        state = cluster_api.state(cluster)
+        if seen[-1:] != [state]:
+            seen.append(state)
+        return state == last
+
+    def follow(last: str) -> None:
+        wait_for(lambda: reached(last))
+
+    for state in ("STARTING", "BOOTSTRAPPING"):
+        follow(state)
+        may_leave.add(state)
+    follow("WAITING")
+    cluster_api.add(cluster, step("bash", "-c", until_exists(gate)))
+    follow("RUNNING")
+    gate.touch()
+    follow("WAITING")
+    cluster_api.client.terminate_job_flows(JobFlowIds=[cluster])
+    follow("TERMINATING")
+    may_leave.add("TERMINATING")
+    follow("TERMINATED")
+    status = cluster_api.status(cluster)
+
+    assert seen == ["STARTING", "BOOTSTRAPPING", "WAITING", "RUNNING", "WAITING", "TERMINATING", "TERMINATED"]
     assert status["StateChangeReason"] == {"Code": "USER_REQUEST", "Message": "Terminated by user request"}
     timeline = status["Timeline"]
     assert timeline["CreationDateTime"] < timeline["ReadyDateTime"] < timeline["EndDateTime"] <= datetime.now(UTC)
@@ -321,31 +364,50 @@ def test_the_root_volume(cluster_api: Emr) -> None:
 # ---------------------------------------------------------------------- policies
 
 
-def test_idle_clusters_terminate_by_themselves(cluster_api: Emr) -> None:
-    cluster = cluster_api.create(AutoTerminationPolicy={"IdleTimeout": 100})  # 1 s here, see pytest_plugin.QUICK
-    cluster_api.until(cluster, "WAITING")
-    busy = cluster_api.add(cluster, step("bash", "-c", APPLICATION.format(seconds=2)))
-    assert cluster_api.ended(cluster, busy) == ["COMPLETED"]
-    waiting_since = time.monotonic()
-    assert cluster_api.state(cluster) in {"RUNNING", "WAITING"}
+SOON = {"IdleTimeout": 100}  # 1 s here, see pytest_plugin.QUICK
 
+
+def test_idle_clusters_terminate_by_themselves(local_emr: LocalEmr, cluster_api: Emr, tmp_path: Path) -> None:
+    cluster = cluster_api.create()
+    gate = tmp_path / "gate"
+    application = APPLICATION.format(folder=tmp_path, until_gate=until_exists(gate))
+    busy = cluster_api.add(cluster, step("bash", "-c", application))
+    wait_for((tmp_path / "up").exists)
+    timers = local_emr.emr.registry.lifecycle(cluster, REGION)._timers
+    wait_for(lambda: timers._idle_since is None)  # the cluster has seen the application
+    cluster_api.client.put_auto_termination_policy(ClusterId=cluster, AutoTerminationPolicy=SOON)
+    time.sleep(2)
+    assert cluster_api.state(cluster) == "RUNNING"
+
+    gate.touch()
     status = cluster_api.until(cluster, "TERMINATED")
 
-    assert 0.8 < time.monotonic() - waiting_since < 4
+    assert cluster_api.states(cluster, busy) == ["COMPLETED"]
     assert "auto-termination policy" in status["StateChangeReason"]["Message"]
+    ending = datetime.fromtimestamp(float((tmp_path / "ending").read_text()), UTC)
+    idle = status["Timeline"]["EndDateTime"] - ending
+    assert idle > timedelta(seconds=1 + QUICK.terminating - 0.01)  # EMR's times are in milliseconds
 
 
 def test_a_step_without_a_yarn_application_is_idle(cluster_api: Emr) -> None:
-    cluster = cluster_api.create(AutoTerminationPolicy={"IdleTimeout": 100})
-    steps = cluster_api.add(cluster, step("sleep", "60"))
+    cluster = cluster_api.create(AutoTerminationPolicy=SOON, Steps=[step("sleep", "60")])
+    steps = [found["Id"] for found in cluster_api.client.list_steps(ClusterId=cluster)["Steps"]]
     status = cluster_api.until(cluster, "TERMINATED")
     assert "auto-termination policy" in status["StateChangeReason"]["Message"]
     assert cluster_api.states(cluster, steps) == ["CANCELLED"]
 
 
-def test_a_pending_step_keeps_a_cluster(cluster_api: Emr) -> None:
-    cluster = cluster_api.create(AutoTerminationPolicy={"IdleTimeout": 100})
-    steps = cluster_api.add(cluster, step("sleep", "2"), step("true"))
+def test_a_pending_step_keeps_a_cluster(cluster_api: Emr, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    waiting = step("bash", "-c", until_exists(gate))
+    cluster = cluster_api.create(AutoTerminationPolicy=SOON, Steps=[waiting, step("true")])
+    cluster_api.until(cluster, "RUNNING")
+    time.sleep(2)
+    assert cluster_api.state(cluster) == "RUNNING"
+    # The second step has no application: a slow machine's would be idle too long.
+    cluster_api.client.remove_auto_termination_policy(ClusterId=cluster)
+    gate.touch()
+    steps = [found["Id"] for found in cluster_api.client.list_steps(ClusterId=cluster)["Steps"]]
     assert cluster_api.ended(cluster, steps) == ["COMPLETED", "COMPLETED"]
 
 

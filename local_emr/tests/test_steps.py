@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import psutil
 import pytest
 import requests
 from botocore.exceptions import ClientError
-from emr_client import Emr, error, log, step, wait_for
+from emr_client import Emr, client, error, log, step, until_exists, wait_for
 
 from local_emr import LocalEmr, Spark
+from local_emr.pytest_plugin import QUICK
 
 
 @pytest.fixture
@@ -83,12 +85,16 @@ def test_a_log_uri_whose_bucket_is_missing_costs_the_logs_only(cluster_api: Emr)
     assert cluster_api.ended(cluster, cluster_api.add(cluster, step("true"))) == ["COMPLETED"]
 
 
-def test_the_log_can_be_read_while_the_step_runs(local_emr: LocalEmr, cluster_api: Emr, cluster: str) -> None:
-    (step_id,) = cluster_api.add(cluster, step("bash", "-c", "echo one; sleep 1; echo two"))
+def test_the_log_can_be_read_while_the_step_runs(
+    local_emr: LocalEmr, cluster_api: Emr, cluster: str, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    (step_id,) = cluster_api.add(cluster, step("bash", "-c", f"echo one; {until_exists(gate)}; echo two"))
     route = f"{local_emr.endpoint_url}/_local_emr/clusters/{cluster}/steps/{step_id}/stdout"
 
     first = wait_for(lambda: (answer := requests.get(route, timeout=5)).text and answer)
     assert (first.text, first.headers["X-Step-State"], first.headers["X-Next-Offset"]) == ("one\n", "RUNNING", "4")
+    gate.touch()
     cluster_api.step_until(cluster, step_id, "COMPLETED")
     rest = requests.get(route, params={"offset": first.headers["X-Next-Offset"]}, timeout=5)
     assert (rest.text, rest.headers["X-Step-State"]) == ("two\n", "COMPLETED")
@@ -331,7 +337,18 @@ def test_an_unknown_step(cluster_api: Emr, cluster: str) -> None:
 def test_a_step_does_not_start_before_the_cluster_is_ready(cluster_api: Emr) -> None:
     cluster = cluster_api.create()
     (step_id,) = cluster_api.add(cluster, step("true"))
-    began = time.monotonic()
-    assert cluster_api.step_status(cluster, step_id)["State"] == "PENDING"
-    cluster_api.step_until(cluster, step_id, "COMPLETED")
-    assert time.monotonic() - began > 0.4  # STARTING and BOOTSTRAPPING take half a second here
+    started = cluster_api.step_until(cluster, step_id, "COMPLETED")["Timeline"]["StartDateTime"]
+    timeline = cluster_api.status(cluster)["Timeline"]
+    assert timeline["CreationDateTime"] < timeline["ReadyDateTime"] <= started
+
+    with LocalEmr(timing=replace(QUICK, starting=60)) as slow:
+        api = Emr(client(slow, "emr"))
+        cluster = api.create()
+        (step_id,) = api.add(cluster, step("true"))
+        time.sleep(1)  # two rounds of a lifecycle that would start it
+        status = api.step_status(cluster, step_id)
+        assert (api.state(cluster), status["State"], "StartDateTime" in status["Timeline"]) == (
+            "STARTING",
+            "PENDING",
+            False,
+        )
