@@ -1,7 +1,9 @@
 """Fixtures: the endpoint, and clients of it."""
 
+import atexit
 import importlib.util
 import os
+import shutil
 import tempfile
 from typing import Any
 
@@ -17,8 +19,10 @@ __all__ = ["local_emr", "local_emr_server"]
 HAS_AIRFLOW = importlib.util.find_spec("airflow") is not None
 collect_ignore = [] if HAS_AIRFLOW else ["test_provider.py"]
 if HAS_AIRFLOW:  # read when airflow is first imported, so before any test module is
+    airflow_home = tempfile.mkdtemp(prefix="local_emr-airflow-")
+    atexit.register(shutil.rmtree, airflow_home, ignore_errors=True)
     os.environ |= {
-        "AIRFLOW_HOME": tempfile.mkdtemp(prefix="local_emr-airflow-"),
+        "AIRFLOW_HOME": airflow_home,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
     }

@@ -1,5 +1,6 @@
 """`python -m local_emr` as a program of its own, for tests."""
 
+import os
 import re
 import signal
 import subprocess
@@ -11,18 +12,35 @@ import boto3
 import psutil
 
 PROJECT = Path(__file__).resolve().parents[1]
+COMMAND = [sys.executable, "-m", "local_emr"]
+
+
+def environment() -> dict[str, str]:
+    """With these sources first: the environment may have another checkout's installed."""
+    return os.environ | {"PYTHONPATH": str(PROJECT / "src")}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What the program says that ends by itself."""
+    command = [*COMMAND, *arguments]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=60)
 
 
 class Program:
     """A running `python -m local_emr`."""
 
     def __init__(self, *arguments: str, port: int = 0) -> None:
-        command = [sys.executable, "-m", "local_emr", "--port", str(port), "--starting-seconds", "0.2", *arguments]
-        self.process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        found = re.fullmatch(r"local_emr ready on (http://127\.0\.0\.1:(\d+))\n", line)
-        assert found, line
+        command = [*COMMAND, "--port", str(port), "--starting-seconds", "0.2", *arguments]
+        self.process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+        try:
+            assert self.process.stdout
+            line = self.process.stdout.readline()
+            found = re.fullmatch(r"local_emr ready on (http://127\.0\.0\.1:(\d+))\n", line)
+            assert found, line
+        except BaseException:  # nobody else knows it yet
+            self.process.kill()
+            self.process.wait()
+            raise
         self.url, self.port = found[1], int(found[2])
 
     def client(self, service: str) -> Any:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import program as program_module
 import psutil
 import pytest
 import requests
 from emr_client import Emr, job_flow, step, wait_for
-from program import PROJECT, Program, still_there
+from program import Program, environment, run, still_there
 
 
 @pytest.fixture
@@ -74,7 +75,9 @@ def test_it_ends_with_its_parent_when_asked(tmp_path: Path) -> None:
     said = tmp_path / "said"
     start = f"'{sys.executable}' -m local_emr --port 0 --exit-with-parent > '{said}' 2>&1 & echo $!"
     command = f"{start}; until grep -q ready '{said}'; do sleep 0.1; done"
-    pid = int(subprocess.run(["bash", "-c", command], cwd=PROJECT, capture_output=True, text=True, check=True).stdout)
+    pid = int(
+        subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, env=environment()).stdout
+    )
     orphan = psutil.Process(pid)
     try:
         wait_for(lambda: not still_there(orphan), 10)
@@ -85,14 +88,7 @@ def test_it_ends_with_its_parent_when_asked(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken(program: type[Program]) -> None:
     first = program()
-    second = subprocess.run(
-        [sys.executable, "-m", "local_emr", "--port", str(first.port)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    second = run("--port", str(first.port))
     assert second.returncode == 1
     assert second.stderr == f"local_emr: cannot listen on 127.0.0.1:{first.port}: Address already in use\n"
 
@@ -101,27 +97,17 @@ def test_a_port_that_is_taken(program: type[Program]) -> None:
 def test_files_that_cannot_be_written_are_named(tmp_path: Path, option: str) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / "file/below"
-    failed = subprocess.run(
-        [sys.executable, "-m", "local_emr", "--port", "0", option, str(path)],
-        cwd=PROJECT, capture_output=True, text=True, check=False, timeout=30,
-    )  # fmt: skip
+    failed = run("--port", "0", option, str(path))
     assert (failed.returncode, failed.stderr) == (1, f"local_emr: cannot use {path}: Not a directory\n")
 
 
 def test_help_and_wrong_arguments() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "local_emr", "--help"], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
+    shown = run("--help")
+    assert shown.returncode == 0
     for option in ("--port", "--data-dir", "--region", "--exit-with-parent", "--spark-python", "--jars"):
         assert option in shown.stdout
-    wrong = subprocess.run(
-        [sys.executable, "-m", "local_emr", "--port", "x"], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    assert wrong.returncode == 2
-    missing = subprocess.run(
-        [sys.executable, "-m", "local_emr", "--port", "0", "--spark-python", "/nowhere/bin/python"],
-        cwd=PROJECT, capture_output=True, text=True, check=False, timeout=30,
-    )  # fmt: skip
+    assert run("--port", "x").returncode == 2
+    missing = run("--port", "0", "--spark-python", "/nowhere/bin/python")
     assert missing.returncode == 1
     assert missing.stderr.startswith("local_emr: no pyspark beside /nowhere/bin/python")
 
@@ -170,6 +156,16 @@ def test_a_data_directory_keeps_buckets_and_clusters(program: type[Program], tmp
     assert (emr.state(other), emr.states(other, [finished])) == ("TERMINATED", ["COMPLETED"])
     keys = [found["Key"] for found in third.client("s3").list_objects_v2(Bucket="data")["Contents"]]
     assert f"logs/{other}/steps/{finished}/stdout.gz" in keys
+
+
+def test_a_program_that_does_not_become_ready_is_not_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    marker = f"6{os.getpid()}"
+    (tmp_path / "other").write_text(f"#!/bin/sh\necho something else; exec sleep {marker}\n")
+    (tmp_path / "other").chmod(0o755)
+    monkeypatch.setattr(program_module, "COMMAND", [str(tmp_path / "other")])
+    with pytest.raises(AssertionError, match="something else"):
+        Program()
+    assert sleeping(marker) == []
 
 
 def test_it_starts_within_seconds(program: type[Program]) -> None:
