@@ -66,13 +66,15 @@ def test_its_own_pages_store_what_is_dropped_on_them(local_emr: LocalEmr, s3: An
     assert s3.list_objects_v2(Bucket="data")["KeyCount"] == 2
 
 
-def test_links_of_other_pages_lead_here_and_nothing_else_does(local_emr: LocalEmr, s3: Any) -> None:
+def test_links_lead_here_and_sandboxed_reports_have_their_pictures_and_no_more(local_emr: LocalEmr, s3: Any) -> None:
     for site in ("cross-site", "same-site"):
         link = {"Sec_Fetch_Site": site, "Sec_Fetch_Mode": "navigate"}
         assert send(local_emr, "GET", "/_local_emr/", **link).status_code == 200
         assert send(local_emr, "GET", "/" + QUERY_CALL, **link).status_code == 403
         assert send(local_emr, "POST", "/_local_emr/reset", **link).status_code == 403
         image = {"Sec_Fetch_Site": site, "Sec_Fetch_Mode": "no-cors"}
+        assert send(local_emr, "GET", "/_local_emr/s3/data/", **image).status_code == 200
+        assert send(local_emr, "POST", "/_local_emr/reset", **image).status_code == 403
         assert send(local_emr, "GET", "/" + QUERY_CALL, **image).status_code == 403
     assert client(local_emr, "iam").list_users()["Users"] == []
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from urllib.parse import parse_qs, urlsplit
 
 from local_emr.http_server import Application, Environ, StartResponse
+from local_emr.pages import PREFIX
 from local_emr.s3_errors import s3_error
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -50,12 +51,22 @@ class SameOrigin:
             if host is not None and origin.lower() == f"http://{host}".lower():
                 return None
             return f"local_emr answers no page of another origin ({origin}): it runs what it is sent."
-        if environ.get("HTTP_SEC_FETCH_SITE") in OTHER_SITES:
-            # Links lead here, from Airflow's pages too. A link that is a call of AWS's query API would be obeyed.
-            is_link = environ.get("HTTP_SEC_FETCH_MODE") == "navigate" and environ["REQUEST_METHOD"] == "GET"
-            if not is_link or "Action" in parse_qs(environ.get("QUERY_STRING", "")):
-                return "local_emr answers no page of another origin: it runs what it is sent."
+        if environ.get("HTTP_SEC_FETCH_SITE") in OTHER_SITES and not _only_shows(environ):
+            return "local_emr answers no page of another origin: it runs what it is sent."
         return None
+
+
+def _only_shows(environ: Environ) -> bool:
+    """Return whether a request of another site's page is a link, as Airflow's pages have, or a picture of a report in a bucket.
+
+    Such a report is sandboxed, hence a site of its own. A link may also be a call of AWS's query API, which would be obeyed.
+    """
+    if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+        return False
+    if environ["PATH_INFO"].startswith(f"{PREFIX}/"):
+        return True
+    is_link = environ.get("HTTP_SEC_FETCH_MODE") == "navigate"
+    return is_link and "Action" not in parse_qs(environ.get("QUERY_STRING", ""))
 
 
 def _is_local(host: str) -> bool:
