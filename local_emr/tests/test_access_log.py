@@ -28,6 +28,7 @@ def session(log: Path) -> Iterator[Any]:
     with LocalEmr(port=0, access_log=log) as aws:
         session = boto3.Session(aws_access_key_id="caller", aws_secret_access_key="x", region_name="eu-west-3")
         yield lambda service: session.client(service, endpoint_url=aws.endpoint_url)
+        aws.reset()  # buckets are shared with the endpoint of other tests of this process
 
 
 def calls(log: Path) -> list[tuple[str, str, dict[str, str]]]:
