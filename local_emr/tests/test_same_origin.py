@@ -79,6 +79,16 @@ def test_links_lead_here_and_sandboxed_reports_have_their_pictures_and_no_more(l
     assert client(local_emr, "iam").list_users()["Users"] == []
 
 
+def test_a_page_in_a_bucket_is_of_another_origin_at_its_s3_address_too(local_emr: LocalEmr, s3: Any) -> None:
+    s3.put_object(Bucket="data", Key="page.html", Body=b"<script>fetch('/')</script>", ContentType="text/html")
+    opened = send(local_emr, "GET", "/data/page.html", Sec_Fetch_Dest="document", Sec_Fetch_Mode="navigate")
+    assert opened.headers["Content-Security-Policy"] == "sandbox allow-scripts allow-downloads"
+    assert opened.headers["Content-Type"].startswith("text/html")
+    assert "Content-Security-Policy" not in send(local_emr, "GET", "/data/page.html").headers
+    own = send(local_emr, "GET", "/_local_emr/", Sec_Fetch_Dest="document", Sec_Fetch_Mode="navigate")
+    assert "sandbox" not in own.headers["Content-Security-Policy"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is an address of this machine on Linux only")
 def test_with_a_host_of_its_own_it_has_any_name() -> None:
     with LocalEmr(host="127.0.0.2") as aws:

@@ -6,13 +6,16 @@ this machine (DNS rebinding) is of the same origin to the browser, but keeps its
 
 import json
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from local_emr.http_server import Application, Environ, StartResponse
+from local_emr.http_server import Application, Environ, Headers, StartResponse
 from local_emr.pages import PREFIX
 from local_emr.s3_errors import s3_error
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+OWN_PAGES = (f"{PREFIX}/", "/moto-api/")  # the first say themselves what their contents may do
+SANDBOX = "sandbox allow-scripts allow-downloads"
 OTHER_SITES = frozenset({"cross-site", "same-site"})  # another port of this machine is the same site
 
 
@@ -32,6 +35,9 @@ class SameOrigin:
         """Answer one request: 403 where a page of somebody else's may have made it."""
         problem = self._problem(environ)
         if problem is None:
+            # Who opens S3's own address of an object may open anybody's page: that has no part in this origin either.
+            if "HTTP_SEC_FETCH_DEST" in environ and not environ["PATH_INFO"].startswith(OWN_PAGES):
+                start_response = _sandboxed(start_response)
             return self._application(environ, start_response)
         if "HTTP_X_AMZ_TARGET" in environ:
             start_response("403 Forbidden", [("Content-Type", "application/x-amz-json-1.1")])
@@ -54,6 +60,13 @@ class SameOrigin:
         if environ.get("HTTP_SEC_FETCH_SITE") in OTHER_SITES and not _only_shows(environ):
             return "local_emr answers no page of another origin: it runs what it is sent."
         return None
+
+
+def _sandboxed(start_response: StartResponse) -> StartResponse:
+    def start(status: str, headers: Headers, *rest: Any) -> Any:
+        return start_response(status, [*headers, ("Content-Security-Policy", SANDBOX)], *rest)
+
+    return start
 
 
 def _only_shows(environ: Environ) -> bool:
