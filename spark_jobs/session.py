@@ -15,7 +15,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark import InheritableThread, SparkConf, SparkContext
 from pyspark.errors import PySparkException
 
-from spark_jobs.errors import JobError
+from spark_jobs.errors import DamagedFileError, JobError
 from spark_jobs.python_worker import lighten
 
 # Applied unless spark-submit was given other values.
@@ -32,6 +32,8 @@ DEFAULTS = {
     # The same for the whole job: after two failures that have passed Spark would give up a one-node cluster's only executor.
     "spark.excludeOnFailure.application.maxFailedTasksPerExecutor": "8",
 }
+
+EXPECTED = f"{JobError.__name__}|{DamagedFileError.__name__}"
 
 DISK_FULL = (
     "the disk of a node is full: choose larger volumes (EbsConfiguration of the instances in job_flow_overrides) or more nodes, and "
@@ -104,8 +106,7 @@ def run(main: Callable[[], None]) -> None:
         _fail(str(error))
     except (Py4JJavaError, PySparkException, OSError, PicklingError) as error:
         # A worker's exception arrives as the text of its traceback within a Java exception, a broadcast's as a PicklingError.
-        names = "|".join(kind.__name__ for kind in (JobError, *JobError.__subclasses__()))
-        found = re.search(rf"^\S*\b(?:{names}): (.+)$", str(error), re.MULTILINE)
+        found = re.search(rf"^\S*\b(?:{EXPECTED}): (.+)$", str(error), re.MULTILINE)
         if not found and os.strerror(errno.ENOSPC) in str(error):
             _fail(DISK_FULL)
         if not found:
