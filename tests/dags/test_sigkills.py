@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from demo.images import draw_fruit, write_images
 from local_emr import LocalEmr, Timing
@@ -166,7 +167,8 @@ def test_airflow_may_be_killed_at_any_moment(pipeline: Pipeline, longest: float,
 
     for cluster in pipeline.emr.list_clusters(ClusterStates=["WAITING", "RUNNING"])["Clusters"]:
         soon = {"IdleTimeout": 60}  # the shortest that there is, not to wait for so long
-        pipeline.emr.put_auto_termination_policy(ClusterId=cluster["Id"], AutoTerminationPolicy=soon)
+        with contextlib.suppress(ClientError):  # it has ended meanwhile
+            pipeline.emr.put_auto_termination_policy(ClusterId=cluster["Id"], AutoTerminationPolicy=soon)
     deadline = time.monotonic() + 120
     while alive(pipeline) and time.monotonic() < deadline:
         time.sleep(1)
