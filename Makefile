@@ -62,7 +62,7 @@ FAULTS = FRUITS_TEST_FAULTS=1 FRUITS_TEST_LIVE=1 JAVA_HOME="$(CURDIR)/$(VENV)/ja
 # waiting for clusters, so that two cores carry four.
 AT_ONCE = --quiet --tb=short --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected, and a table of the verdicts: those too that take too long for make test (an hour)
+test-faults: setup $(VENV)/.yarn ## Every failure of docs/failures.md, injected, and a table of the verdicts: those too that take too long for make test (40 to 60 minutes)
 	@rm -f $(VENV)/faults-*.xml
 	-@$(FAULTS) $(AIRFLOW_PYTHON) -m pytest $(AT_ONCE) --junitxml=$(VENV)/faults-airflow.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py airflow) $(ARGS)
 	-@$(FAULTS) $(SPARK_PYTHON) -m pytest $(AT_ONCE) --junitxml=$(VENV)/faults-spark.xml $$($(AIRFLOW_PYTHON) dev/fault_tests.py spark) $(ARGS)
