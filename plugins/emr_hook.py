@@ -18,7 +18,7 @@ from airflow.providers.amazon.aws.hooks.emr import EmrHook
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from aws_sessions import SharedDescriptions
+from aws_sessions import OwnSettings, SharedDescriptions
 
 ACTIVE_CLUSTER = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 ENDED_CLUSTER = ["TERMINATED", "TERMINATED_WITH_ERRORS"]
@@ -38,7 +38,7 @@ IN_PLACE_OF = " in place of "
 Created = TypeVar("Created")
 
 
-class IdempotentEmrHook(SharedDescriptions, EmrHook):
+class IdempotentEmrHook(SharedDescriptions, OwnSettings, EmrHook):
     """An EmrHook that reuses the cluster or the step of the same name instead of creating a second one.
 
     Args:
@@ -49,6 +49,8 @@ class IdempotentEmrHook(SharedDescriptions, EmrHook):
     Attributes:
         disregarded_steps: ids of steps that never count: a cleared task repeats what is running still.
     """
+
+    settings = ADAPTIVE_RETRIES
 
     def __init__(
         self,
@@ -61,11 +63,6 @@ class IdempotentEmrHook(SharedDescriptions, EmrHook):
         self.settle_seconds = settle_seconds
         self.reuse_completed_steps = reuse_completed_steps
         self.disregarded_steps: AbstractSet[str] = frozenset()
-
-    @property
-    def config(self) -> Config:
-        """Return botocore's settings, those of the connection included."""
-        return ADAPTIVE_RETRIES.merge(super().config)
 
     def create_job_flow(self, job_flow_overrides: dict[str, Any]) -> dict[str, Any]:
         """Create the cluster, or return the active one of the same `Name` as if it had just been created.

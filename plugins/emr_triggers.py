@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from aws_sessions import OwnSettings
 from emr_step_log import is_final_copy, log_folder
 
 # Airflow gives `on_kill` 30 seconds.
@@ -28,13 +29,10 @@ SAID_SECONDS = 8  # and the rest of a poll: at most ten seconds without a word
 MAX_ERRORS = 20  # consecutive, of DescribeStep: ten minutes without AWS's API at a poll every 30 s
 
 
-class PatientEmrHook(EmrHook):
+class PatientEmrHook(OwnSettings, EmrHook):
     """An EmrHook for `on_kill`."""
 
-    @property
-    def config(self) -> Config:
-        """Return botocore's settings, those of the connection included."""
-        return PATIENT.merge(super().config)
+    settings = PATIENT
 
 
 class EmrStepTrigger(BaseTrigger):

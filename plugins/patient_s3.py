@@ -11,20 +11,17 @@ from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from aws_sessions import SharedDescriptions
+from aws_sessions import OwnSettings, SharedDescriptions
 
 ATTEMPTS = 10  # with back-off about a minute in all
 PATIENT = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
 NAMELESS = {"400", "403"}  # S3's answer to HEAD has no body, so that botocore knows the status and no more
 
 
-class PatientS3Hook(SharedDescriptions, S3Hook):
+class PatientS3Hook(SharedDescriptions, OwnSettings, S3Hook):
     """An S3Hook whose clients make up to `ATTEMPTS` attempts at a request; retries that the connection asks for win."""
 
-    @property
-    def config(self) -> Config:
-        """Return botocore's settings, those of the connection included."""
-        return PATIENT.merge(super().config)
+    settings = PATIENT
 
     def head_object(self, key: str, bucket_name: str | None = None) -> dict[str, Any] | None:
         """Return what S3 knows of an object; None if there is none.

@@ -76,9 +76,8 @@ def records() -> dict[str, dict[str, Any]]:
         rows = session.execute(columns.where(DagRun.start_date.is_not(None), DagRun.end_date.is_not(None))).all()
         pushed = select(XComModel).where(XComModel.dag_id == DAG_ID, XComModel.key.in_(["figures", "estimate"]))
         values = {(each.run_id, each.key): XComModel.deserialize_value(each) for each in session.scalars(pushed)}
-    told = {
-        name: value for name, value in values.items() if isinstance(value, dict)
-    }  # else an XCom backend has it elsewhere
+    # What is no dict, an XCom backend has elsewhere.
+    told = {name: value for name, value in values.items() if isinstance(value, dict)}
     return {
         run_name(run_id): {
             "seconds": (end - start).total_seconds(),

@@ -39,10 +39,8 @@ def cost_so_far(hook: IdempotentEmrHook, run: Run, cluster_id: str, new: int) ->
         figures += [costs.figures(run, other, _instances(hook, other["Id"]), now) for other in others]
     except (BotoCoreError, ClientError) as error:
         hook.log.warning("What cluster %s has cost is unknown: %s", cluster_id, error)
-    except Exception:
-        hook.log.exception(
-            "What cluster %s has cost cannot be told", cluster_id
-        )  # which must not fail what is published
+    except Exception:  # must not fail what is published
+        hook.log.exception("What cluster %s has cost cannot be told", cluster_id)
     else:
         return costs.total(figures, new)
     return None

@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aws_sessions import SharedDescriptions
+from aws_sessions import OwnSettings, SharedDescriptions
 from fruit_features import objects
 from fruit_features.cluster import job_flow_request
 from fruit_features.instance_types import vcpus
@@ -36,13 +36,10 @@ CREDENTIALS = frozenset(
 )
 
 
-class ServiceHook(SharedDescriptions, AwsBaseHook):
+class ServiceHook(SharedDescriptions, OwnSettings, AwsBaseHook):
     """A hook for any service."""
 
-    @property
-    def config(self) -> Config:
-        """Return botocore's settings, those of the connection included."""
-        return IMPATIENT.merge(super().config)
+    settings = IMPATIENT
 
 
 class Account:

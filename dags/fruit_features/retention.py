@@ -71,9 +71,10 @@ class Unneeded:
 
     def __str__(self) -> str:
         count, size = sum(one.count for one in self.folders), sum(one.size for one in self.folders)
-        told, old = f"{count:,} objects in {len(self.folders)} folders, {megabytes(size)}", len(self.ledgers)
-        ledgers = megabytes(sum(one.size for one in self.ledgers))
-        return f"{told}; {old} old ledger{'s' * (old > 1)}, {ledgers}" if old else told
+        told = f"{count:,} objects in {len(self.folders)} folders, {megabytes(size)}"
+        if old := len(self.ledgers):
+            told += f"; {old} old ledger{'s' * (old > 1)}, {megabytes(sum(one.size for one in self.ledgers))}"
+        return told
 
 
 def megabytes(size: int) -> str:

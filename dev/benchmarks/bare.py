@@ -73,9 +73,8 @@ def main() -> None:
     model, manifest, core, cores = sys.argv[1:]
     network = Interpreter(read_artifact(model))
     images = contents(manifest, int(core), int(cores))
-    network.features(
-        decode(next(images), INPUT_SIZE).pixels
-    )  # what only the first one costs is no further image's price
+    # What only the first one costs is no further image's price.
+    network.features(decode(next(images), INPUT_SIZE).pixels)
     started, cpu = time.monotonic(), time.process_time()
     for content in images:
         network.features(decode(content, INPUT_SIZE).pixels)

@@ -66,6 +66,7 @@ FULL = Sizes(
     dimensions=20_000,
     rate=400,
 )
+FEWER = f"fewer where the bare loop does less than {FULL.rate:g} images/s"
 SMALL = Sizes(
     few=300,
     more=1_500,

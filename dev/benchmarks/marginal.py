@@ -4,19 +4,17 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.bare import bare
-from benchmarks.bench import Bench, Sizes
+from benchmarks.bench import FEWER, FULL, Bench, Sizes
 from benchmarks.bounds import Bounds, at_least, at_most, indication, shown
 from benchmarks.jobs import Ran
 from benchmarks.measuring import Figures, alternating, differences, median, median_ratio, say
 from benchmarks.s3 import s3
 
-FEWER = "20,000, fewer where the bare loop does less than 400 images/s"
-
 BOUNDS: Bounds = {
     "marginal_ratio": at_least(0.95, "bare loop's seconds for further images / the job's, files"),
     "marginal_s3_ratio": at_least(0.92, "the same over S3; the bare loop reads it with the same client"),
     "marginal_cpu_ratio": shown("the same as marginal_ratio in processor time of Python: a neighbor has no say in it"),
-    "marginal_images": shown(f"further images of the larger job on files: {FEWER}"),
+    "marginal_images": shown(f"further images of the larger job on files: {FULL.more:,}, {FEWER}"),
     "marginal_s3_images": shown("the same over S3: a quarter of it"),
     "s3_rate": at_least(0.85, "rate over S3 / on files, of further images; the endpoint runs on the same cores"),
     "engine_ratio": at_least(0.90, "bare loop's seconds for 20,000 images / the job's, without Spark's start"),

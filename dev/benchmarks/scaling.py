@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.bare import bare
-from benchmarks.bench import Bench
+from benchmarks.bench import FEWER, FULL, Bench
 from benchmarks.bounds import Bounds, at_least, shown
 from benchmarks.jobs import Ran
 from benchmarks.machine import usable_cores
@@ -19,9 +19,9 @@ BOUNDS: Bounds = {
     ),
     "core_job_ratio": shown("job's rate on 2 cores / on 1"),
     "core_bare_ratio": shown("the same of the bare loop: what this machine's second core adds"),
-    "core_images": shown("for each core: 4,000, fewer where the bare loop does less than 400 images/s"),
+    "core_images": shown(f"for each core: {FULL.cores:,}, {FEWER}"),
     "latency_ratio": at_least(0.95, "job's rate over S3 with 30 ms more a request / with 0 ms"),
-    "latency_images": shown("of each run: 8,000, fewer where the bare loop does less than 400 images/s"),
+    "latency_images": shown(f"of each run: {FULL.latency:,}, {FEWER}"),
 }
 
 

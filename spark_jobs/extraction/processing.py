@@ -21,7 +21,7 @@ from spark_jobs.extraction.rejects import Reason, Rejected
 
 # What a child may take beyond what it has when it starts: the largest accepted image needs 0.6 GB (see `images`).
 MEMORY_BYTES = 2**30
-# Exit codes of a child that something else has ended.
+# Exit codes of a child that something else has ended, as the kernel does for want of memory, whatever the image is.
 KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
@@ -93,9 +93,7 @@ class ChildProcess:
             JobError: no child can be started.
         """
         answer = self._answer(content)
-        if (
-            isinstance(answer, int) and answer in KILLED
-        ):  # from outside: the kernel may lack memory, whatever the image is
+        if answer in KILLED:
             answer = self._answer(content)
         if isinstance(answer, Processed):
             return answer

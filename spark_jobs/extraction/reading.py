@@ -18,8 +18,8 @@ MAX_BYTES = 100_000_000
 # enough to hide two rounds of 32 requests at 100 ms each.
 BATCH_IMAGES = 64
 BATCH_BYTES = 32_000_000
-# So many images that are all refused are a permission that the job lacks; fewer are images that are closed.
-ALL_REFUSED = BATCH_IMAGES // 8
+# The first batches are short: the network starts after a handful of images, not after a full batch.
+FIRST_IMAGES = BATCH_IMAGES // 8
 
 ALLOW = "allow the job's role s3:GetObject on the images, and kms:Decrypt on their key if they have one"
 
@@ -81,10 +81,10 @@ def read_ahead(
 def batches(rows: Iterable[ManifestRow]) -> Iterator[list[ManifestRow]]:
     """Cut rows into batches of at most BATCH_IMAGES and, unless a single image is larger, BATCH_BYTES.
 
-    The first batches are short: the network starts after a handful of images, not after a full batch.
+    The first one has `FIRST_IMAGES`, each of the next ones twice as many as the one before.
     """
     batch: list[ManifestRow] = []
-    size, longest = 0, ALL_REFUSED
+    size, longest = 0, FIRST_IMAGES
     for row in rows:
         row_bytes = row.size or 0
         if batch and (len(batch) >= longest or size + row_bytes > BATCH_BYTES):
@@ -119,11 +119,11 @@ def read_many(rows: Sequence[ManifestRow]) -> list[Content]:
 
 
 def _check_permission(rows: Sequence[ManifestRow], contents: Sequence[Content]) -> None:
-    """Tell a permission that the job lacks, which fails it, from a few images that are closed."""
+    """Tell a permission that the job lacks, which fails it, from images that are closed: fewer than the first batch has."""
     denied = [
         content for content in contents if isinstance(content, Rejected) and content.reason == Reason.ACCESS_DENIED
     ]
-    if len(denied) == len(rows) >= ALL_REFUSED and "InvalidObjectState" not in denied[0].detail:
+    if len(denied) == len(rows) >= FIRST_IMAGES and "InvalidObjectState" not in denied[0].detail:
         raise JobError(
             f"{rows[0].path} and the {len(rows) - 1} images after it are all refused ({denied[0].detail}): {ALLOW}"
         )

@@ -2,6 +2,8 @@
 
 import base64
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from local_emr.emr.capacity import InstanceCollection
@@ -56,6 +58,19 @@ class Registry:
         """Return every cluster's lifecycle, oldest first."""
         with self._lock:
             return list(self._lifecycles.values())
+
+    @contextmanager
+    def changing(self, cluster: Cluster, error: type[EmrError] = ValidationError) -> Iterator[None]:
+        """Hold the lock of a cluster while the block changes it, and save it then.
+
+        Raises:
+            EmrError: it has ended or is about to; of the operation's kind.
+        """
+        with cluster.lock:
+            if cluster.state in CLOSING_STATES:
+                raise error("A job flow that is shutting down, terminated, or finished may not be modified.")
+            yield
+            self.context.save(cluster)
 
     def clear(self) -> None:
         """Forget everything, and take new clusters again."""
@@ -119,16 +134,6 @@ class Registry:
                 if collection.id == collection_id:
                     return cluster, collection
         raise InvalidRequestError(f"Instance group or fleet id '{collection_id}' is not valid.")
-
-
-def refuse_if_closing(cluster: Cluster, error: type[EmrError] = ValidationError) -> None:
-    """Raise the error of a change to a cluster that has ended or is about to.
-
-    Raises:
-        EmrError: it has, or is; of the operation's kind.
-    """
-    if cluster.state in CLOSING_STATES:
-        raise error("A job flow that is shutting down, terminated, or finished may not be modified.")
 
 
 def page(key: str, items: list[Answer], request: Request, size: int = PAGE_SIZE) -> Answer:

@@ -7,7 +7,7 @@ from local_emr.emr.cluster import CLOSING_STATES, Cluster
 from local_emr.emr.cluster_description import describe, summarize
 from local_emr.emr.errors import InvalidRequestError, ValidationError
 from local_emr.emr.job_flow_description import describe_job_flow, job_flow_state
-from local_emr.emr.registry import Answer, Registry, Request, page, refuse_if_closing
+from local_emr.emr.registry import Answer, Registry, Request, page
 from local_emr.emr.s3_access import ACCOUNT_ID
 
 MAX_JOB_FLOWS = 512  # of one DescribeJobFlows
@@ -18,7 +18,6 @@ class ClusterOperations:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._save = registry.context.save
 
     def run_job_flow(self, request: Request, region: str) -> Answer:
         """Create a cluster."""
@@ -81,72 +80,58 @@ class ClusterOperations:
         """Lock clusters against termination, or unlock them."""
         for job_flow in self._registry.job_flows(request, region):
             cluster = job_flow.cluster
-            with cluster.lock:
-                refuse_if_closing(cluster)
+            with self._registry.changing(cluster):
                 cluster.protected = request["TerminationProtected"]
-                self._save(cluster)
         return {}
 
     def set_keep_job_flow_alive_when_no_steps(self, request: Request, region: str) -> Answer:
         """Say whether clusters wait for more steps."""
         for job_flow in self._registry.job_flows(request, region):
             cluster = job_flow.cluster
-            with cluster.lock:
-                refuse_if_closing(cluster)
+            with self._registry.changing(cluster):
                 cluster.keep_alive = request["KeepJobFlowAliveWhenNoSteps"]
                 cluster.wake()
-                self._save(cluster)
         return {}
 
     def set_unhealthy_node_replacement(self, request: Request, region: str) -> Answer:
         """Record the setting; no node here falls ill by itself."""
         for job_flow in self._registry.job_flows(request, region):
-            with job_flow.cluster.lock:
-                refuse_if_closing(job_flow.cluster)
+            with self._registry.changing(job_flow.cluster):
                 job_flow.cluster.unhealthy_node_replacement = request["UnhealthyNodeReplacement"]
-                self._save(job_flow.cluster)
         return {}
 
     def set_visible_to_all_users(self, request: Request, region: str) -> Answer:
         """Record the setting; there is one user."""
         for job_flow in self._registry.job_flows(request, region):
-            with job_flow.cluster.lock:
-                refuse_if_closing(job_flow.cluster)
+            with self._registry.changing(job_flow.cluster):
                 job_flow.cluster.request["VisibleToAllUsers"] = request["VisibleToAllUsers"]
-                self._save(job_flow.cluster)
         return {}
 
     def modify_cluster(self, request: Request, region: str) -> Answer:
         """Set how many steps run at once."""
         cluster = self._registry.cluster(request["ClusterId"], region)
         level = request.get("StepConcurrencyLevel")
-        with cluster.lock:
-            if level is not None:
-                refuse_if_closing(cluster, InvalidRequestError)
+        if level is not None:
+            with self._registry.changing(cluster, InvalidRequestError):
                 validation.check_concurrency(level, InvalidRequestError)
                 cluster.step_concurrency = level
                 cluster.wake()
-                self._save(cluster)
-            return {"StepConcurrencyLevel": cluster.step_concurrency}
+        return {"StepConcurrencyLevel": cluster.step_concurrency}
 
     def add_tags(self, request: Request, region: str) -> Answer:
         """Add or overwrite tags."""
         cluster = self._registry.cluster(request["ResourceId"], region)
         validation.check_tags(request["Tags"], InvalidRequestError)
-        with cluster.lock:
-            refuse_if_closing(cluster, InvalidRequestError)
+        with self._registry.changing(cluster, InvalidRequestError):
             cluster.tags |= {tag["Key"]: tag.get("Value", "") for tag in request["Tags"]}
-        self._save(cluster)
         return {}
 
     def remove_tags(self, request: Request, region: str) -> Answer:
         """Remove tags; those it does not have are no error."""
         cluster = self._registry.cluster(request["ResourceId"], region)
-        with cluster.lock:
-            refuse_if_closing(cluster, InvalidRequestError)
+        with self._registry.changing(cluster, InvalidRequestError):
             for key in request["TagKeys"]:
                 cluster.tags.pop(key, None)
-        self._save(cluster)
         return {}
 
 

@@ -6,7 +6,7 @@ from local_emr.emr import auto_scaling, instance_fleets, validation
 from local_emr.emr.capacity import InstanceCollection
 from local_emr.emr.cluster import Cluster
 from local_emr.emr.errors import InvalidRequestError, ValidationError
-from local_emr.emr.registry import Answer, Registry, Request, page, refuse_if_closing
+from local_emr.emr.registry import Answer, Registry, Request, page
 
 INSTANCE_PAGE_SIZE = 2000
 
@@ -16,7 +16,6 @@ class InstanceOperations:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._save = registry.context.save
 
     def list_bootstrap_actions(self, request: Request, region: str) -> Answer:
         """List the bootstrap actions, in order."""
@@ -115,7 +114,7 @@ class InstanceOperations:
                         raise ValidationError("The number of primary nodes cannot be changed.")
                     group.request["InstanceCount"] = change["InstanceCount"]
                 cluster.wake()
-                self._save(cluster)
+                self._registry.context.save(cluster)
         return {}
 
     def modify_instance_fleet(self, request: Request, region: str) -> Answer:
@@ -126,24 +125,20 @@ class InstanceOperations:
             for name in ("TargetOnDemandCapacity", "TargetSpotCapacity")
             if name in request["InstanceFleet"]
         }
-        with cluster.lock:
-            refuse_if_closing(cluster)
+        with self._registry.changing(cluster):
             if fleet.role == "MASTER" and any(fleet.request.get(name, 0) != changes[name] for name in changes):
                 raise ValidationError("The number of primary nodes cannot be changed.")
             fleet.request |= changes
             cluster.wake()
-            self._save(cluster)
         return {}
 
     def _add_collections(
         self, cluster: Cluster, requests: Iterable[Request], *, fleet: bool
     ) -> list[InstanceCollection]:
-        with cluster.lock:
-            refuse_if_closing(cluster)
+        with self._registry.changing(cluster):
             if cluster.is_fleet != fleet:
                 raise ValidationError("A cluster has instance groups or instance fleets, not both.")
             added = [InstanceCollection(request, fleet=fleet, state="RUNNING") for request in requests]
             cluster.collections += added
             cluster.wake()
-            self._save(cluster)
         return added

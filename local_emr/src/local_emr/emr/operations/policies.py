@@ -4,7 +4,7 @@ from local_emr.emr import auto_scaling, validation
 from local_emr.emr.capacity import InstanceCollection
 from local_emr.emr.cluster import Cluster
 from local_emr.emr.errors import InvalidRequestError
-from local_emr.emr.registry import Answer, Registry, Request, refuse_if_closing
+from local_emr.emr.registry import Answer, Registry, Request
 
 
 class PolicyOperations:
@@ -12,18 +12,15 @@ class PolicyOperations:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._save = registry.context.save
 
     def put_auto_termination_policy(self, request: Request, region: str) -> Answer:
         """Set the idle time after which the cluster ends."""
         cluster = self._registry.cluster(request["ClusterId"], region)
         policy = request.get("AutoTerminationPolicy", {})
         validation.check_auto_termination(policy)
-        with cluster.lock:
-            refuse_if_closing(cluster)
+        with self._registry.changing(cluster):
             cluster.auto_termination = policy
             cluster.wake()
-            self._save(cluster)
         return {}
 
     def get_auto_termination_policy(self, request: Request, region: str) -> Answer:
@@ -34,20 +31,16 @@ class PolicyOperations:
     def remove_auto_termination_policy(self, request: Request, region: str) -> Answer:
         """Let the cluster idle for ever."""
         cluster = self._registry.cluster(request["ClusterId"], region)
-        with cluster.lock:
-            refuse_if_closing(cluster)
+        with self._registry.changing(cluster):
             cluster.auto_termination = None
-            self._save(cluster)
         return {}
 
     def put_managed_scaling_policy(self, request: Request, region: str) -> Answer:
         """Record the policy; nothing scales by itself here."""
         cluster = self._registry.cluster(request["ClusterId"], region)
         validation.check_managed_scaling(request["ManagedScalingPolicy"], fleet=cluster.is_fleet)
-        with cluster.lock:
-            refuse_if_closing(cluster)
+        with self._registry.changing(cluster):
             cluster.managed_scaling = request["ManagedScalingPolicy"]
-            self._save(cluster)
         return {}
 
     def get_managed_scaling_policy(self, request: Request, region: str) -> Answer:
@@ -58,10 +51,8 @@ class PolicyOperations:
     def remove_managed_scaling_policy(self, request: Request, region: str) -> Answer:
         """Forget the policy."""
         cluster = self._registry.cluster(request["ClusterId"], region)
-        with cluster.lock:
-            refuse_if_closing(cluster)
+        with self._registry.changing(cluster):
             cluster.managed_scaling = None
-            self._save(cluster)
         return {}
 
     def put_auto_scaling_policy(self, request: Request, region: str) -> Answer:
@@ -69,10 +60,8 @@ class PolicyOperations:
         cluster, group = self._group(request, region)
         policy = request["AutoScalingPolicy"]
         auto_scaling.check_policy(group.role, policy)
-        with cluster.lock:
-            refuse_if_closing(cluster)
+        with self._registry.changing(cluster):
             group.request["AutoScalingPolicy"] = policy
-            self._save(cluster)
             described = auto_scaling.describe_policy(cluster, group)
         assert described
         return {
@@ -86,10 +75,8 @@ class PolicyOperations:
     def remove_auto_scaling_policy(self, request: Request, region: str) -> Answer:
         """Detach the policy; a group without one is no error."""
         cluster, group = self._group(request, region)
-        with cluster.lock:
-            refuse_if_closing(cluster)
+        with self._registry.changing(cluster):
             group.request.pop("AutoScalingPolicy", None)
-            self._save(cluster)
         return {}
 
     def _group(self, request: Request, region: str) -> tuple[Cluster, InstanceCollection]:

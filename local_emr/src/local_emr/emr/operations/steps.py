@@ -3,7 +3,7 @@
 from local_emr.emr import validation
 from local_emr.emr.cluster import CLOSING_STATES, Cluster
 from local_emr.emr.errors import InvalidRequestError
-from local_emr.emr.registry import Answer, Registry, Request, page, refuse_if_closing
+from local_emr.emr.registry import Answer, Registry, Request, page
 from local_emr.emr.step import Step
 
 
@@ -16,14 +16,12 @@ class StepOperations:
     def add_job_flow_steps(self, request: Request, region: str) -> Answer:
         """Add steps to a cluster that is not closing."""
         cluster = self._registry.job_flow(request["JobFlowId"], region).cluster
-        with cluster.lock:
-            refuse_if_closing(cluster)
+        with self._registry.changing(cluster):
             validation.check_steps(request["Steps"], cluster.step_concurrency)
             validation.check_active_steps(sum(not step.is_final for step in cluster.steps) + len(request["Steps"]))
             steps = [Step.from_request(step, request.get("ExecutionRoleArn")) for step in request["Steps"]]
             cluster.steps += steps
             cluster.wake()
-        self._registry.context.save(cluster)
         return {"StepIds": [step.id for step in steps]}
 
     def describe_step(self, request: Request, region: str) -> Answer:
