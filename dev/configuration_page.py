@@ -22,19 +22,20 @@ HEAD = """\
 
 ## Params of a run
 
-The trigger form has them all; `airflow dags trigger fruit_features --conf '{"variance": 0.9}'`, the REST API and
-`make demo PARAMS='{"variance": 0.9}'` take the same names. A value out of bounds is refused when the run is triggered. A name that does
-not exist, or values that do not go together, fail the run's first task with a message that says what is wrong, before anything costs
+The trigger form shows all of them; `airflow dags trigger fruit_features --conf '{"variance": 0.9}'`, the REST API and
+`make demo PARAMS='{"variance": 0.9}'` take the same names. A value out of bounds is refused when the run is triggered. An unknown name,
+or values that contradict each other, make the run's first task fail with a message that says what is wrong, before anything costs
 money.
 
-| param | default | type and bounds | what it is |
-|---|---|---|---|
+| param | label in the form | default | type and bounds | what it is |
+|---|---|---|---|---|
 """
 MIDDLE = """
 ## Settings of an installation
 
-Environment variables of every Airflow component, read once. The output `DotEnv` of the [stack](aws.md#2-the-settings) has their values
-for an AWS account. `AWS_ENDPOINT_URL`, `HTTPS_PROXY` and whatever else boto3 reads apply as well.
+Set these environment variables for every Airflow component; each is read once, when it starts. The output `DotEnv` of the
+[stack](aws.md#2-the-settings) has their values for an AWS account. `AWS_ENDPOINT_URL`, `HTTPS_PROXY` and all other variables that boto3
+reads apply as well.
 
 | variable | value in `.env.example` | what it is |
 |---|---|---|
@@ -49,8 +50,12 @@ def page() -> str:
 
 def _row(name: str, field: FieldInfo, schema: dict[str, Any]) -> str:
     default = "required" if field.is_required() else _value(field.default)
-    what = ": ".join(filter(None, [field.title, field.description]))
-    return f"| `{name}` | {default} | {_bounds(schema)} | {what} |\n"
+    return f"| `{name}` | {field.title} | {default} | {_bounds(schema)} | {_literal(field.description or '')} |\n"
+
+
+def _literal(text: str) -> str:
+    """Return text of which Markdown makes no emphasis: patterns of keys have asterisks."""
+    return text.replace("*", r"\*")
 
 
 def _value(default: Any) -> str:
@@ -71,14 +76,22 @@ def _bounds(schema: dict[str, Any]) -> str:
 
 
 def _variables(text: str) -> Iterator[str]:
-    """Yield a row for each variable; the comment above it, or above its block, says what it is."""
+    """Yield a row for each variable; the comment right above it says what it is.
+
+    Raises:
+        ValueError: a variable has no comment of its own.
+    """
     comment: list[str] = []
-    for block in text.split("\n\n"):
-        comment = [line.removeprefix("#").strip() for line in block.splitlines() if line.startswith("#")]
-        for line in block.splitlines():
-            if "=" in line and not line.startswith("#"):
-                name, _, value = line.partition("=")
-                yield f"| `{name}` | {f'`{value}`' if value else 'none'} | {' '.join(comment)} |\n"
+    for line in text.splitlines():
+        if line.startswith("#"):
+            comment.append(line.removeprefix("#").strip())
+            continue
+        if line:
+            name, _, value = line.partition("=")
+            if not comment:
+                raise ValueError(f"{name} has no comment in .env.example: say right above it what it is")
+            yield f"| `{name}` | {f'`{value}`' if value else 'none'} | {_literal(' '.join(comment))} |\n"
+        comment = []
 
 
 if __name__ == "__main__":

@@ -25,14 +25,14 @@ class ClusterSettings(BaseModel):
         "emr-7.13.0",
         pattern=r"^emr-7\.\d+\.\d+$",
         title="EMR release",
-        description="emr-7: the nodes' packages are for the Python 3.11 and the Spark 3.5 that it brings.",
+        description="emr-7 only: the nodes' packages are built for its Python 3.11 and Spark 3.5.",
         json_schema_extra=CLUSTER,
     )
     applications: tuple[str, ...] = Field(
         ("Hadoop", "Spark"),
         examples=["Hadoop", "Spark", "TensorFlow", "JupyterHub", "JupyterEnterpriseGateway"],
         title="Applications",
-        description="Spark is needed. TensorFlow comes from the bootstrap script, JupyterHub with interactive.",
+        description="Spark is required. The bootstrap script installs TensorFlow, and the param interactive adds JupyterHub.",
         json_schema_extra=CLUSTER,
     )
     primary_instance_type: str = Field("m5.xlarge", title="Primary node", json_schema_extra=CLUSTER)
@@ -43,36 +43,38 @@ class ClusterSettings(BaseModel):
         description="xlarge or larger, of any family with at least 2 GB of memory per vCPU.",
         json_schema_extra=CLUSTER,
     )
-    core_instance_count: int = Field(2, ge=1, le=200, title="Core nodes, count", json_schema_extra=CLUSTER)
+    core_instance_count: int = Field(2, ge=1, le=200, title="Number of core nodes", json_schema_extra=CLUSTER)
     step_timeout_hours: float = Field(
         6,
         gt=0,
         le=168,
         title="Longest step, in hours",
-        description="A step that takes longer ends itself, on the node: also when Airflow is gone or the DAG is paused.",
+        description="A step that takes longer is stopped on its node, even if Airflow is down or the DAG is paused.",
         json_schema_extra=CLUSTER,
     )
     idle_timeout_minutes: int = Field(
         15,
         ge=10,  # between two steps Airflow needs minutes, and to EMR export_model, which is no YARN application, is idleness
         le=10080,
-        title="Idle minutes before EMR ends the cluster itself",
-        description="Fallback: it holds even when Airflow is gone.",
+        title="Idle minutes before EMR terminates the cluster",
+        description="A safety net that also works when Airflow is down.",
         json_schema_extra=CLUSTER,
     )
     interactive: bool = Field(
         False,
-        title="Keep the cluster, to explore it",
-        description="On: with JupyterHub and Livy. The run leaves the cluster to EMR, which ends it once it has been idle for the "
-        "minutes above. It costs the same until then, and an open notebook keeps it from being idle.",
+        title="Keep the cluster to explore it",
+        description="On: the cluster has JupyterHub and Livy. It outlives the run, until it has been idle for idle_timeout_minutes. "
+        "It costs the same until then, and an open notebook keeps it from being idle.",
         json_schema_extra=CLUSTER,
     )
-    ec2_key_name: str | None = Field(None, title="SSH key", description="EC2 key pair.", json_schema_extra=CLUSTER)
+    ec2_key_name: str | None = Field(
+        None, title="SSH key", description="Name of an EC2 key pair.", json_schema_extra=CLUSTER
+    )
     ec2_subnet_id: str | None = Field(
         DEFAULT_SUBNET_ID,
         pattern=r"^subnet-",
         title="Subnet",
-        description="With EMR's v2 roles it and its VPC carry the tag for-use-with-amazon-emr-managed-policies=true.",
+        description="With EMR's v2 roles, the subnet and its VPC need the tag for-use-with-amazon-emr-managed-policies=true.",
         json_schema_extra=CLUSTER,
     )
     service_role: str = Field(DEFAULT_SERVICE_ROLE, title="Service role", json_schema_extra=CLUSTER)
@@ -80,26 +82,26 @@ class ClusterSettings(BaseModel):
     security_configuration: str | None = Field(
         DEFAULT_SECURITY_CONFIGURATION,
         title="Security configuration",
-        description="Of EMR: encryption, IMDSv2.",
+        description="Name of an EMR security configuration, which sets encryption and IMDSv2.",
         json_schema_extra=CLUSTER,
     )
     wheelhouse: str | None = Field(
         None,
         pattern=r"^s3://",
         title="Wheelhouse",
-        description="s3:// prefix with the wheels of bootstrap/requirements*.txt; none: the nodes install from PyPI.",
+        description="s3:// prefix that holds the wheels of bootstrap/requirements*.txt. Empty: the nodes install from PyPI.",
         json_schema_extra=CLUSTER,
     )
     spark_defaults: dict[str, str] = Field(
         {},
         title="Spark properties",
-        description="Added to, and overriding, the cluster's spark-defaults.",
+        description="Added to the cluster's spark-defaults; these values take precedence.",
         json_schema_extra=CLUSTER,
     )
 
     job_flow_overrides: dict[str, Any] = Field(
         {},
-        title="RunJobFlow, overridden",
+        title="Overrides of the RunJobFlow request",
         description="Merged into the request last: SecurityConfiguration, Tags, Instances.Ec2SubnetIds, EbsRootVolumeSize, ...",
         json_schema_extra=CLUSTER,
     )
@@ -108,16 +110,16 @@ class ClusterSettings(BaseModel):
         None,
         max_length=30,  # of a fleet with an allocation strategy
         title="Instance types of the fleets",
-        description="One a line, of one architecture, five or more: EC2 takes what it has. They replace the type of the core "
-        "nodes; none: that type alone.",
+        description="One per line, all of one architecture, best five or more: EC2 chooses among those it has. They replace the "
+        "type of the core nodes. Empty: that type alone.",
         json_schema_extra=FLEET,
     )
     task_instance_count: int = Field(
         0,
         ge=0,
         le=200,
-        title="Task nodes on Spot, count",
-        description="Beside the core nodes, which stay On-Demand. EC2 may take them back at any time: their work is done again.",
+        title="Number of task nodes on Spot",
+        description="In addition to the core nodes, which stay On-Demand. EC2 may reclaim them at any time; their work is repeated.",
         json_schema_extra=FLEET,
     )
     spot_timeout_minutes: int = Field(
@@ -125,13 +127,13 @@ class ClusterSettings(BaseModel):
         ge=5,
         le=25,  # wait_for_cluster waits for 40
         title="Minutes to wait for Spot",
-        description="While the cluster starts.",
+        description="How long the cluster waits for Spot capacity while it starts.",
         json_schema_extra=FLEET,
     )
     spot_timeout_action: Literal["SWITCH_TO_ON_DEMAND", "TERMINATE_CLUSTER"] = Field(
         "SWITCH_TO_ON_DEMAND",
-        title="Where there is no Spot capacity",
-        description="Take On-Demand instances instead, or end the cluster, and with it the run.",
+        title="If there is no Spot capacity",
+        description="Use On-Demand instances instead, or terminate the cluster and fail the run.",
         json_schema_extra=FLEET,
     )
     max_nodes: int | None = Field(
@@ -139,7 +141,7 @@ class ClusterSettings(BaseModel):
         ge=1,
         le=1000,
         title="Managed scaling: most core and task nodes",
-        description="EMR adds task nodes on Spot up to that while work waits, and takes them back; none: the cluster keeps its size.",
+        description="EMR adds task nodes on Spot up to this number while work waits, and removes them later. Empty: the size is fixed.",
         json_schema_extra=FLEET,
     )
 
@@ -169,7 +171,7 @@ class ClusterSettings(BaseModel):
         if mixed := mixture(types or ()):
             raise ValueError(f"{mixed}: a fleet has types of one architecture, as the nodes' packages are of one")
         if len(set(types or ())) < len(types or ()):
-            raise ValueError("a type is there twice")
+            raise ValueError("a type is listed twice")
         return types
 
     @model_validator(mode="after")

@@ -45,104 +45,106 @@ class WorkSettings(BaseModel):
         REQUIRED if DEFAULT_BUCKET is None else DEFAULT_BUCKET,
         pattern=BUCKET_NAME,
         title="Bucket",
-        description="S3 bucket that receives everything the pipeline writes, and holds the images, unless another one is named.",
+        description="S3 bucket for everything the pipeline writes. It also holds the images, unless images_bucket names another.",
     )
     images_bucket: str | None = Field(
         DEFAULT_IMAGES_BUCKET,
         pattern=BUCKET_NAME,
         title="Images: bucket",
-        description="Holds the images, if it is another one: in the same region, of whatever owner, only ever read.",
+        description="Bucket that holds the images, if it is another one. It must be in the same region, may belong to another "
+        "account, and is only read.",
     )
     images_prefix: str = Field(
         DEFAULT_IMAGES_PREFIX,
         title="Images: prefix",
-        description="One folder per variety below it, e.g. images/Apple Pink Lady/104_100.jpg. A slash alone: the bucket's top.",
+        description="Folder with one folder per variety, e.g. images/Apple Pink Lady/104_100.jpg. A slash alone means the top of "
+        "the bucket.",
     )
     include: tuple[str, ...] | None = Field(
         DEFAULT_INCLUDE,
         title="Images: only these",
-        description="Patterns of keys, without the prefix, one a line, as of aws s3 cp: * takes any characters, a slash too, "
-        "? one, [ab] one of these, e.g. Apple*/*.jpg. None: all.",
+        description="Patterns of keys below the prefix, one per line, as in aws s3 cp: * matches any characters, slashes included, "
+        "? a single character, [ab] a or b. Example: Apple*/*.jpg. Empty: all images.",
     )
     exclude: tuple[str, ...] | None = Field(
         DEFAULT_EXCLUDE,
         title="Images: not these",
-        description="Patterns likewise, whose objects are left out of these, e.g. logs/*. Such folders are not even listed.",
+        description="Patterns of the same kind, for objects to leave out, e.g. logs/*. A folder that is left out is not even listed.",
     )
     inventory_source: str | None = Field(
         DEFAULT_INVENTORY_SOURCE,
         pattern=r"^s3://[^/]+/.+",
         title="Images: S3 Inventory",
-        description="manifest.json of an S3 Inventory of the images' bucket, or the folder of its configuration: read in place of a "
-        "listing, for ten million images and more. Images newer than it are found by a later run. None: a listing.",
+        description="manifest.json of an S3 Inventory of the images' bucket, or the folder of its configuration. It is read instead "
+        "of listing the bucket, for ten million images and more. A later run finds images that are newer. Empty: a listing.",
     )
     output_prefix: str | None = Field(
         DEFAULT_OUTPUT_PREFIX,
         # spark-submit cuts its own options at commas and # and takes what holds a space for no URI; Hadoop expands globs.
         pattern=r"^[A-Za-z0-9_./=-]*$",
         title="Outputs: prefix",
-        description="Goes before artifacts/, models/, runs/, features/, rejects/, results/ and logs/; none: the bucket's top. "
+        description="Prefix of artifacts/, models/, runs/, features/, rejects/, results/ and logs/. Empty: the top of the bucket. "
         "Letters, digits, and . _ = - /",
     )
     weights: str = Field(
         DEFAULT_WEIGHTS,
         pattern=r"^(imagenet|s3://[^/?#]+/[^?#]+)$",
         title="Weights",
-        description="imagenet (Keras downloads them on the primary node), or the s3:// URI of a Keras .h5 file (no top).",
+        description="imagenet (Keras downloads them on the primary node), or the s3:// URI of a Keras .h5 file without the top.",
     )
     variance: float = Field(
         0.8,
         gt=0,
         le=1,
         title="Variance",
-        description="Share of the variance that the kept components must explain, above 0 and at most 1.",
+        description="Share of the variance that the components must explain, above 0 and at most 1.",
     )
     max_reject_share: float = Field(
         0.05,
         ge=0,
         le=1,
         title="Largest share of rejects",
-        description="A run with a larger share of unusable images fails; the rejects are written all the same.",
+        description="A run fails if a larger share of all images cannot be used. Its rejects are written in any case.",
     )
     refit: bool = Field(
         True,
         title="Refit the PCA",
-        description="Off: project into the space of the latest published model, so that vectors stay comparable.",
+        description="Off: project onto the components of the latest published model, so that vectors stay comparable.",
     )
     dry_run: bool = Field(
         False,
         title="Dry run",
-        description="On: only say what the run would do and cost, in its note and the log of find_new_images. Nothing is written, no "
-        "cluster is created.",
+        description="On: only report what the run would do and cost, in its note and in the log of find_new_images. Nothing is "
+        "written, and no cluster is created.",
     )
     full_refresh: bool = Field(
         False,
         title="Extract all images again",
-        description="On: earlier features and rejects do not count. Costs as much as the first run.",
+        description="On: ignore earlier features and rejects. Costs as much as a first run.",
     )
     retry_rejects: bool = Field(
         False,
         title="Try rejects again",
-        description="On: images that earlier runs have rejected, for whatever reason, count as new.",
+        description="On: images that earlier runs rejected, for any reason, count as new.",
     )
     max_images_per_run: int | None = Field(
         DEFAULT_MAX_IMAGES_PER_RUN,
         ge=1,
-        title="Most new images of a run",
-        description="The oldest are taken, the others left for the next runs; none: all. Results of another network than the "
-        "published one's are published when none are left.",
+        title="Most new images in a run",
+        description="The oldest are taken first, and later runs take the rest. Empty: all. With new weights, nothing is published "
+        "until no image is left.",
     )
     approval_above_usd: float | None = Field(
         DEFAULT_APPROVAL_ABOVE_USD,
         ge=0,
-        title="Ask a person above, in USD",
-        description="A run whose estimate is higher, or unknown, waits for a yes under Required Actions; none: nobody is asked.",
+        title="Needs approval above, in USD",
+        description="A run whose estimate is higher, or unknown, waits for approval under Required Actions. Empty: no approval.",
     )
     max_cost_usd: float | None = Field(
         None,
         gt=0,
-        title="Largest cost, in USD",
-        description="A run whose estimate is higher is refused before it has a cluster; none: no limit.",
+        title="Highest cost, in USD",
+        description="A run whose estimate is higher is refused before a cluster is created. Empty: no limit.",
     )
 
     @field_validator("output_prefix")

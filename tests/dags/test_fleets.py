@@ -103,7 +103,7 @@ def test_managed_scaling_adds_task_nodes_on_spot_only(make_run: Build) -> None:
             {"primary_instance_type": "c7g.xlarge", "fleet_instance_types": ["m5.xlarge"]},
             r"^primary_instance_type and fleet_instance_types differ: c7g.xlarge is Graviton and m5.xlarge is not, ",
         ),
-        ({"fleet_instance_types": ["m5.xlarge", "m5.xlarge"]}, "a type is there twice"),
+        ({"fleet_instance_types": ["m5.xlarge", "m5.xlarge"]}, "a type is listed twice"),
         ({"fleet_instance_types": ["m5.large"]}, r"^fleet_instance_types is 'm5.large': "),
         ({"max_nodes": 8}, r"^max_nodes is set, but task_instance_count is 0: "),
         ({"max_nodes": 3, "task_instance_count": 2}, r"^max_nodes is 3: it must be at least 4, "),
