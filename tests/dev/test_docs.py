@@ -35,6 +35,16 @@ def test_missing_files_are_found(tmp_path: Path) -> None:
     assert missing(page) == ["there.md", "dags/nowhere.py"]
 
 
+def test_the_readme_quotes_the_figures_of_the_performance_page() -> None:
+    table = (PROJECT / "docs/performance.md").read_text(encoding="utf-8")
+    figures = {key: float(value) for key, value in re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", table, re.MULTILINE)}
+    readme = " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
+
+    assert f"processes {figures['rate']:.0f} images per second: {figures['marginal_ratio'] * 100:.0f} % of" in readme
+    assert f"{figures['peer_ratio']:.1f} times as fast as Ray Data" in readme
+    assert f"{figures['seed_ratio']:.0f} times as fast as the notebook" in readme
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
 def test_make_infra_check_runs_the_dag_on_the_stack_and_its_calls_against_the_policies() -> None:
     dry = ["make", "--no-print-directory", "--dry-run", "infra-check"]
