@@ -8,12 +8,12 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from benchmarks import rows
 from benchmarks.bench import FULL, SMALL, Bench
-from benchmarks.machine import Conditions, load, this_machine
+from benchmarks.machine import Conditions, adopt_orphans, load, this_machine
 from benchmarks.measuring import SkippedError
 from benchmarks.samples import PROJECT
 from benchmarks.table import Measured, Table, insert, shown
@@ -41,9 +41,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def measure(name: str, bench: Bench) -> Measured:
+def measure(name: str, bench: Bench, *, adopted: bool) -> Measured:
     """Measure one row; a row that fails does not take the others with it."""
-    conditions = Conditions()
+    conditions = Conditions(adopted=adopted)
     figures, skipped, error = {}, "", ""
     try:
         figures = rows.ROWS[name](bench)
@@ -51,7 +51,7 @@ def measure(name: str, bench: Bench) -> Measured:
         skipped = str(reason)
     except Exception as failure:  # noqa: BLE001 - it is told, and the exit code is 1
         error = f"{type(failure).__name__}: {failure}"
-    return Measured(figures=figures, skipped=skipped, error=error, **conditions.so_far())
+    return Measured(figures=figures, skipped=skipped, error=error, rate=bench.rate, **conditions.so_far())
 
 
 def report(row: Measured, total: float) -> None:
@@ -62,8 +62,8 @@ def report(row: Measured, total: float) -> None:
     if row.error:
         print(f"  FAILED: {row.error}")
     print(
-        f"  {row.seconds:.0f} s, {total / 60:.1f} min so far; load {row.load[0]:.1f} before, {row.load[1]:.1f} after;"
-        f" others used {row.others[0]:.0%} and {row.others[1]:.0%} of the cores, and {row.stolen:.0%} meanwhile",
+        f"  {row.seconds:.0f} s, {total / 60:.1f} min so far; load {row.load[0]:.1f} before, {row.load[1]:.1f} after; of the cores,"
+        f" others used {row.others[0]:.0%} before, {row.during:.0%} during it (other guests {row.stolen:.0%}), {row.others[1]:.0%} after",
         flush=True,
     )
 
@@ -85,14 +85,30 @@ def document(pages: Sequence[str]) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def earlier_rows(size: str, machine: str, rate: float, again: Collection[str]) -> dict[str, Measured]:
+    """Return what an earlier run has left and this one may keep; say what of it is dropped and not measured again."""
+    earlier = Table.load(OUTPUT) or Table(size, machine, {})
+    kept = earlier.without_others(size, machine, rate)
+    if dropped := sorted(set(earlier.rows) - set(kept) - set(again)):
+        print(f"dropped, of another size or machine, or of a bare loop more than 10 % off: {', '.join(dropped)}")
+    return kept
+
+
+def main(argv: Sequence[str] | None = None, *, adopted: bool = False) -> int:
+    """Measure the rows that are asked for.
+
+    Args:
+        argv: the command line.
+        adopted: see `Conditions`.
+
+    Returns:
+        The exit code: 1 if a row failed, or a bound was missed that this project alone can be the cause of. Rows that cannot be
+        measured here, figures of the small size and those that the machine decides fail no run, nor do those of a busy machine.
+    """
     options = parse(argv)
     if options.markdown is not None:
         return document(options.markdown)
     machine = str(this_machine())
-    earlier = Table.load(OUTPUT) if set(options.only) != set(rows.ROWS) else None
-    kept = earlier.rows if earlier and (earlier.size, earlier.machine) == (options.size, machine) else {}
-    table = Table(options.size, machine, dict(kept))
     print(f"make bench, size {options.size}, on {machine}; load {load():.1f}", flush=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fruits-bench-") as folder:
@@ -101,14 +117,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"\n{len(bench.images):,} images, the model; the bare loop does {bench.rate:.0f} images/s here", flush=True
         )
+        table = Table(options.size, machine, earlier_rows(options.size, machine, bench.rate, options.only))
         for name in options.only:
             print(f"\n{name}", flush=True)
-            table.rows[name] = measure(name, bench)
+            table.rows[name] = measure(name, bench, adopted=adopted)
             report(table.rows[name], time.monotonic() - started)
             table.save(OUTPUT)
     print("", *table.lines(rows.BOUNDS), f"all figures: {OUTPUT}", sep="\n")
-    return 1 if any(table.rows[name].error for name in options.only) else 0
+    missed = table.missed(rows.BOUNDS, options.only)
+    if missed:
+        print(f"missed: {', '.join(missed)}")
+    return 1 if missed or any(table.rows[name].error for name in options.only) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(adopted=adopt_orphans()))

@@ -126,20 +126,23 @@ class Bench:
         folder = self.folder / f"manifest-{number}"
         return folder if folder.exists() else samples.manifest(self.images[:number], folder)
 
-    def extract(self, number: int, cores: int = 2) -> jobs.Ran:
+    def extract(self, number: int, cores: int = 2, *, plain: bool = False) -> jobs.Ran:
         """Run extract_features on the first images."""
-        return jobs.extract(self.manifest(number), self.model, self.folder / "output", cores=cores)
+        return jobs.extract(self.manifest(number), self.model, self.folder / "output", cores=cores, plain=plain)
 
-    def reduce(self, number: int, extracted: Path, output: Path) -> float:
+    def reduce(self, number: int, extracted: Path, output: Path, *, plain: bool = False) -> float:
         """Run reduce_dimensions on the features of the first images; return the seconds of the process."""
         return self.step(
             "reduce_dimensions",
             *("--inventory", self.manifest(number), "--features", extracted / "features"),
             *("--rejects", extracted / "rejects", "--output", output, "--model", self.model),
+            plain=plain,
         )
 
-    def step(self, job: str, *arguments: str | Path) -> float:
-        """Run a job as the DAG's step does; return the seconds of the process."""
+    def step(self, job: str, *arguments: str | Path, plain: bool = False) -> float:
+        """Run a job as the DAG's step does, `plain` on a JVM as EMR starts it; return the seconds of the process."""
         script = samples.PROJECT / "spark_jobs" / f"{job}.py"
-        parts: Sequence[str | Path] = [*jobs.spark_submit(2), script, *arguments]
-        return jobs.run([str(part) for part in parts])[0]
+        options = jobs.PLAIN_JVM if plain else []
+        parts: Sequence[str | Path] = [*jobs.spark_submit(2, *options), script, *arguments]
+        environment = jobs.step_environment() | (jobs.PLAIN_LAUNCHER if plain else {})
+        return jobs.run([str(part) for part in parts], environment)[0]

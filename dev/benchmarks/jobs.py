@@ -3,6 +3,7 @@
 import atexit
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,7 @@ def extract(
     submit: Iterable[str] = (),
     environment: dict[str, str] | None = None,
     resume: bool = False,
+    plain: bool = False,
 ) -> Ran:
     """Run extract_features by spark-submit on `cores` cores of this machine, and on no other.
 
@@ -82,12 +84,15 @@ def extract(
         submit: further options of spark-submit.
         environment: variables beside this process's own.
         resume: keep what an earlier run has left in `output`.
+        plain: on a JVM as EMR starts it.
 
     Raises:
         RuntimeError: the job failed; with the end of what it printed.
     """
     if isinstance(output, Path) and not resume:
         shutil.rmtree(output, ignore_errors=True)
+    if plain:
+        submit, environment = [*PLAIN_JVM, *submit], PLAIN_LAUNCHER | (environment or {})
     started = time.monotonic()
     with start(extract_command(manifest, model, output, cores=cores, submit=submit), cores, environment) as process:
         peaks = PeakMemory(process.pid)
@@ -128,19 +133,27 @@ def start(
 
 
 JARS = f"{PROJECT}/.venv/jars/*"
-JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # short lives: one compiler, the serial collector
 ARCHIVE = PROJECT / ".venv/spark-classes.jsa"
+ONE_COMPILER = "-XX:TieredStopAtLevel=1"  # of the DAG, in the cluster's spark-defaults
+SERIAL = "-XX:+UseSerialGC"  # of local_emr
+
+# What EMR starts a driver with: no archive of classes, the JVM's own choice of a collector. spark-submit takes the last option.
+PLAIN_JVM = ["--driver-java-options", ONE_COMPILER]
+PLAIN_LAUNCHER = {"SPARK_LAUNCHER_OPTS": ""}
+
+
+def local_jvm() -> list[str]:
+    """Return what the JVMs on the nodes of local_emr have beside the DAG's own options.
+
+    The serial collector and, where set-up could make it, an archive of classes, which saves seconds of a run.
+    """
+    archive = [f"-XX:SharedArchiveFile={ARCHIVE}", "-Xshare:auto", "-Xlog:cds=off"] if ARCHIVE.exists() else []
+    return [SERIAL, *archive]
 
 
 def spark_submit(cores: int, *options: str) -> list[str]:
-    """Return a command as far as the script: what a step of the DAG has on local_emr.
-
-    One compiler as in the cluster's spark-defaults; the serial collector and, where set-up could make it, an archive of
-    classes (which saves 3 s of a run) as on the nodes of local_emr. The class path is part of the archive.
-    """
-    java = list(JVM)
-    if ARCHIVE.exists():
-        java += [f"-XX:SharedArchiveFile={ARCHIVE}", "-Xshare:auto", "-Xlog:cds=off"]
+    """Return a command as far as the script: what a step of the DAG has on local_emr. The class path is part of the archive."""
+    java = [ONE_COMPILER, *local_jvm()]
     return [
         *(str(Path(sys.executable).parent / "spark-submit"), "--master", f"local[{cores}]"),
         *("--driver-java-options", " ".join(java), "--driver-class-path", JARS, "--py-files", py_files(), *options),
@@ -198,8 +211,14 @@ def spark_environment() -> dict[str, str]:
         "PYTHONPATH": f"{PROJECT}:{PROJECT}/dev",
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_LAUNCHER_OPTS": " ".join([*JVM, "-Xshare:auto"]),
+        "SPARK_LAUNCHER_OPTS": f"{ONE_COMPILER} {SERIAL} -Xshare:auto",
     }
+
+
+def notebook_environment() -> dict[str, str]:
+    """Return the same for a driver that is no step: its JVM is local_emr's, with both compilers, as Spark ML computes in it."""
+    submit = ["--driver-java-options", " ".join(local_jvm()), "--driver-class-path", JARS, "pyspark-shell"]
+    return spark_environment() | {"PYSPARK_SUBMIT_ARGS": shlex.join(submit)}
 
 
 def step_environment() -> dict[str, str]:

@@ -1,24 +1,33 @@
 """What the figures were measured on, and whether anything else was at work there."""
 
+import ctypes
 import os
 import platform
 import re
+import resource
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.memory import descendants
+
 # Instructions that decide how fast LiteRT's kernels are: of x86, then of arm64.
 FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "asimddp", "sve", "sve2")
 
+# What tells one generation of processors from another: x86's, then arm64's.
+GENERATION = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
+
 CPUINFO = Path("/proc/cpuinfo")
 STAT = Path("/proc/stat")
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux's prctl
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The processor's name, which of `FLAGS` it has, and how many of its cores this process may use."""
+    """The processor's name and generation, which of `FLAGS` it has, and how many of its cores this process may use."""
 
     cpu: str
     flags: str
@@ -36,6 +45,10 @@ def this_machine(cpuinfo: str | None = None) -> Machine:
     listed = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     has = set(listed[1].split()) if listed else set()
     cpu = name[1].strip() if name else platform.processor() or platform.machine()
+    # A virtual machine may tell no more than "AMD EPYC" of quite different processors; these numbers are of one generation.
+    numbers = [re.search(rf"^{field}\s*:\s*(\S+)$", cpuinfo, re.MULTILINE) for field in GENERATION]
+    if any(numbers):
+        cpu += f" {'/'.join(number[1] for number in numbers if number)}"
     return Machine(cpu, " ".join(flag for flag in FLAGS if flag in has), usable_cores())
 
 
@@ -62,11 +75,50 @@ def others(seconds: float = 1.0) -> float:
     return round(1 - idle / total, 2) if total else 0.0
 
 
-class Conditions:
-    """Measures from now on what a row is measured under."""
+def adopt_orphans() -> bool:
+    """Become the parent of descendants whose own parent ends, so that their processor time is told from that of others.
 
-    def __init__(self) -> None:
+    Spark's workers outlive their JVM. Linux only; return whether it is so.
+    """
+    return sys.platform == "linux" and ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def own_seconds() -> float:
+    """Return the processor time of this process and of all that it ever started, once `adopt_orphans` was called."""
+    while _reaped():
+        pass
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    ended = sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, kinds))
+    return ended + sum(map(_seconds_of, descendants(os.getpid()) - {os.getpid()}))
+
+
+def _reaped() -> bool:
+    """Take leave of a child that has ended, which is what adds its time to that of the children; say whether there was one."""
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] > 0
+    except ChildProcessError:
+        return False
+
+
+def _seconds_of(pid: int) -> float:
+    """Return the processor time of a process and of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+class Conditions:
+    """Measures from now on what a row is measured under.
+
+    Args:
+        adopted: `adopt_orphans` was called, and no child runs but in a row: what is not of this process is others' work.
+    """
+
+    def __init__(self, *, adopted: bool = False) -> None:
         self._began, self._load, self._others = datetime.now(UTC), load(), others()
+        self._adopted, self._own = adopted, own_seconds() if adopted else 0.0
         self._started, self._ticks = time.monotonic(), _ticks()
 
     def stolen(self) -> float:
@@ -77,14 +129,23 @@ class Conditions:
         passed = [now - then for now, then in zip(_ticks(), self._ticks, strict=True)]
         return round(passed[7] / sum(passed), 2) if sum(passed) else 0.0
 
+    def during(self) -> float:
+        """Return the share of all cores that others used, the hypervisor's other guests included; 0 where Linux does not say."""
+        passed = [now - then for now, then in zip(_ticks(), self._ticks, strict=True)]
+        if not self._adopted or not sum(passed):
+            return 0.0
+        own = (own_seconds() - self._own) * os.sysconf("SC_CLK_TCK")
+        return round(max(0.0, 1 - (passed[3] + passed[4] + own) / sum(passed)), 2)
+
     def so_far(self) -> dict[str, Any]:
         """Return the attributes of `table.Measured` that are not about figures."""
-        seconds, stolen = time.monotonic() - self._started, self.stolen()
+        seconds, stolen, during = time.monotonic() - self._started, self.stolen(), self.during()
         return {
             "began": self._began.isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             "load": (self._load, load()),
             "others": (self._others, others()),
+            "during": during,
             "stolen": stolen,
         }
 

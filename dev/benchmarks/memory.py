@@ -22,7 +22,7 @@ class PeakMemory:
     def _watch(self) -> None:
         while not self._done.wait(0.2):
             for pid in descendants(self._root):
-                self.megabytes = max(self.megabytes, _worker_peak(pid))
+                self.megabytes = max(self.megabytes, worker_peak(pid))
 
 
 def descendants(root: int) -> set[int]:
@@ -39,7 +39,8 @@ def descendants(root: int) -> set[int]:
     return found
 
 
-def _worker_peak(pid: int) -> float:
+def worker_peak(pid: int) -> float:
+    """Return the most MB that a Python worker ever had; 0 for any other process."""
     try:
         if "pyspark.daemon" not in Path(f"/proc/{pid}/cmdline").read_text():
             return 0.0

@@ -41,8 +41,8 @@ class S3:
         self._run = count()
         self._rows: list[ManifestRow] = []
 
-    def upload(self, images: Sequence[Path]) -> None:
-        """Put images into a new bucket."""
+    def upload(self, images: Sequence[Path], model: Path) -> None:
+        """Put images into a new bucket, and the network that a pointer names."""
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.endpoint).netloc)
         location = (
             f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
@@ -52,16 +52,28 @@ class S3:
             key = f"images/{image.parent.name}/{image.name}"
             etag = self._put(connection, f"/{BUCKET}/{urllib.parse.quote(key)}", image.read_bytes())
             self._rows.append(ManifestRow(f"s3://{BUCKET}/{key}", image.parent.name, etag, image.stat().st_size))
+        pointer = json.loads(model.read_text())
+        artifact = Path(urllib.parse.urlsplit(pointer["uri"]).path).read_bytes()
+        pointer["uri"] = f"s3://{BUCKET}/model.tflite"
+        self._put(connection, f"/{BUCKET}/model.tflite", artifact)
+        self._put(connection, f"/{BUCKET}/model.json", json.dumps(pointer).encode())
         connection.close()
 
     def manifest(self, number: int, folder: Path) -> Path:
-        """Return the local manifest of the first images."""
-        file = folder / f"manifest-s3-{number}"
-        return file if file.exists() else write_manifest(file, self._rows[:number])
+        """Return the manifest of the first images: a copy on this disk of what is in the bucket as well."""
+        local = folder / f"manifest-s3-{number}"
+        if not local.exists():
+            write_manifest(local, self._rows[:number])
+        connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.endpoint).netloc)
+        for file in local.iterdir():
+            self._put(connection, f"/{BUCKET}/{local.name}/{file.name}", file.read_bytes())
+        connection.close()
+        return local
 
-    def extract(self, manifest: Path, model: Path) -> Ran:
-        """Run extract_features from this bucket into a new folder of it."""
-        output = f"s3://{BUCKET}/output-{next(self._run)}"
+    def extract(self, number: int) -> Ran:
+        """Run extract_features on the first images, with all that it reads and writes in this bucket, into a new folder of it."""
+        manifest, output = f"s3://{BUCKET}/manifest-s3-{number}", f"s3://{BUCKET}/output-{next(self._run)}"
+        model = f"s3://{BUCKET}/model.json"
         return extract(manifest, model, output, submit=self._submit, environment=self.environment)
 
     def latency(self, milliseconds: int) -> None:

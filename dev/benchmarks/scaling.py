@@ -59,12 +59,12 @@ def core_figures(runs: dict[str, list[Ran]], each: int, few: int) -> Figures:
 def latency(bench: Bench) -> Figures:
     number = bench.sizes.latency
     with s3() as bucket:
-        bucket.upload(bench.images[:number])
-        manifest = bucket.manifest(number, bench.folder / "latency")
+        bucket.upload(bench.images[:number], bench.model)
+        bucket.manifest(number, bench.folder / "latency")
 
         def late(milliseconds: int) -> Ran:
             bucket.latency(milliseconds)
-            return bucket.extract(manifest, bench.model)
+            return bucket.extract(number)
 
         runs = alternating(bench.sizes.rounds, {f"{delay} ms": partial(late, delay) for delay in (0, MILLISECONDS)})
     prompt, delayed = ([ran.seconds_extracting for ran in runs[side]] for side in runs)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from benchmarks.bounds import Bound, Bounds
 from benchmarks.measuring import Figures
 
 BUSY = 0.1  # share of the cores that others may use before a bound that is missed is not held against this project
+
+SAME_RATE = 0.1  # by how much the bare loop's rate may differ between rows of one table
 
 # Where a page of the documentation has the table, or some figures of it: <!-- figures of make bench: rate, peer_ratio -->
 MARKED = re.compile(
@@ -30,7 +32,9 @@ class Measured:
         seconds: that it took.
         load: average of the last minute, before and after.
         others: share of the cores that others used, before and after.
-        stolen: share of the cores that the hypervisor gave to other guests meanwhile.
+        during: the same meanwhile.
+        stolen: what of that the hypervisor gave to other guests.
+        rate: images/s of the bare loop in that run; 0 if it was not measured.
     """
 
     figures: Figures = field(default_factory=dict)
@@ -40,12 +44,14 @@ class Measured:
     seconds: float = 0.0
     load: tuple[float, float] = (0.0, 0.0)
     others: tuple[float, float] = (0.0, 0.0)
+    during: float = 0.0
     stolen: float = 0.0
+    rate: float = 0.0
 
     @property
     def neighbors(self) -> float:
         """The largest of the shares that were not this project's."""
-        return max(*self.others, self.stolen)
+        return max(*self.others, self.during, self.stolen)
 
     @property
     def busy(self) -> bool:
@@ -100,8 +106,23 @@ class Table:
         if bound.holds(value) or self.size == "small":
             return ""
         if bound.machine:
-            return "(not met; the machine decides)"
+            return "(not met)"
         return f"(not met; others used {row.neighbors:.0%} of the cores)" if row.busy else "MISSED"
+
+    def missed(self, bounds: Bounds, names: Collection[str]) -> list[str]:
+        """Return the figures of rows that make a run fail: those whose bound is missed, with nobody else to be the cause."""
+        judged = {name: self.rows[name] for name in names if name in self.rows}
+        found = Table(self.size, self.machine, judged).found(bounds)
+        return [key for key, value, bound, row in found if self.verdict(value, bound, row) == "MISSED"]
+
+    def without_others(self, size: str, machine: str, rate: float) -> dict[str, Measured]:
+        """Return the rows that may stand beside those of a run now: of its size and machine, at its rate of the bare loop.
+
+        Two machines of one description may differ by more than half, and a machine from itself an hour ago.
+        """
+        if (self.size, self.machine) != (size, machine):
+            return {}
+        return {name: row for name, row in self.rows.items() if abs(row.rate - rate) <= SAME_RATE * rate}
 
     def markdown(self, bounds: Bounds) -> Iterator[str]:
         """Yield the table for the documentation."""
@@ -115,7 +136,7 @@ class Table:
             verdict = (
                 self.verdict(value, bound, row).replace("MISSED", ", **missed**").replace("(", ", ").replace(")", "")
             )
-            wanted = f"{bound}{verdict}{', indication' if bound.machine and not verdict else ''}"
+            wanted = f"{bound}{', indication' if bound.machine else ''}{verdict}"
             yield f"| `{key}` | {shown(value)} | {wanted} | {bound.meaning} |"
         for name, row in self.rows.items():
             if row.skipped or row.error:

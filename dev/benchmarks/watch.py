@@ -1,4 +1,4 @@
-"""What a running extraction tells of itself, and what its driver takes."""
+"""What a running extraction tells of itself, and what its driver and its workers take."""
 
 import json
 import threading
@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import psutil
 
-from benchmarks.windows import windows
+from benchmarks.memory import worker_peak
+from benchmarks.windows import Sample, windows
 
 INTERVAL = 1.0
 
@@ -25,7 +26,8 @@ class Watch:
 
     def __init__(self, s3: Any, bucket: str, key: str, script: str) -> None:
         self._s3, self._bucket, self._key, self._script = s3, bucket, key, script
-        self._samples: list[tuple[float, int, float]] = []  # seconds, images, MB
+        self._samples: list[Sample] = []
+        self._worker_mb = 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -40,8 +42,11 @@ class Watch:
         self._thread.join()
 
     def figures(self, window: float) -> dict[str, Any]:
-        """Return the figures of `windows`, of windows of so many seconds."""
-        return windows(self._samples, window)
+        """Return the figures of `windows`, of windows of so many seconds, the largest worker's MB, and the samples."""
+        begin = self._samples[0][0] if self._samples else 0.0
+        worker = round(self._worker_mb) or float("nan")  # none was seen: no /proc
+        samples = [(round(seconds - begin, 1), images, round(mb)) for seconds, images, mb in self._samples]
+        return {**windows(self._samples, window), "worker_peak_mb": worker, "samples": samples}
 
     def _follow(self) -> None:
         last = 0
@@ -60,6 +65,7 @@ class Watch:
     def _megabytes(self) -> float:
         total = 0
         for process in psutil.Process().children(recursive=True):
+            self._worker_mb = max(self._worker_mb, worker_peak(process.pid))
             try:
                 command = process.cmdline()
                 if any(self._script in word for word in command) and command[0].endswith(("/java", "/python")):

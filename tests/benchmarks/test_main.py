@@ -8,7 +8,7 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import machine, rows
 from benchmarks.bench import FULL, SMALL, Bench
-from benchmarks.bounds import at_least
+from benchmarks.bounds import at_least, indication
 from benchmarks.machine import Machine
 from benchmarks.measuring import Figures, SkippedError
 
@@ -31,6 +31,7 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Bench, "images", [])
     monkeypatch.setattr(Bench, "rate", FULL.rate)
     monkeypatch.setattr(machine, "others", lambda: 0.0)
+    monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
     monkeypatch.setattr(benchmarks, "this_machine", lambda: Machine("Test CPU", "avx2", 2))
     monkeypatch.setattr(benchmarks, "OUTPUT", tmp_path / "bench-output/bench.json")
     return tmp_path / "bench-output/bench.json"
@@ -41,14 +42,31 @@ def figures(output: Path) -> dict[str, Figures]:
 
 
 def test_every_row_is_measured_and_a_missed_bound_is_named(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmarks.main([]) == 0
+    assert benchmarks.main([]) == 1
 
     assert figures(output) == {
         "latency": {"latency_images": FULL.latency, "latency_ratio": 0.96},
         "cores": {"core_ratio": 0.5},
     }
-    table = capsys.readouterr().out.partition("size full on Test CPU, 2 cores (avx2)")[2].splitlines()
+    table = capsys.readouterr().out.rpartition("size full on Test CPU, 2 cores (avx2)")[2].splitlines()
     assert {line.split()[0]: "MISSED" in line for line in table[1:3]} == {"latency_ratio": False, "core_ratio": True}
+    assert table[-1] == "missed: core_ratio"
+
+
+def test_a_bound_that_another_may_have_missed_fails_no_run(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "others", lambda: 0.5)
+    assert benchmarks.main([]) == 0
+
+    monkeypatch.setattr(machine, "others", lambda: 0.0)
+    monkeypatch.setitem(rows.BOUNDS, "core_ratio", indication("≥", 0.97, "2 and 1"))
+    assert benchmarks.main([]) == 0
+
+
+def test_a_row_of_an_earlier_run_fails_no_later_one(output: Path) -> None:
+    benchmarks.main([])
+
+    assert benchmarks.main(["--only", "latency"]) == 0
+    assert list(figures(output)) == ["latency", "cores"]
 
 
 def test_a_small_size_is_not_judged_by_the_bounds_of_the_full_one(
@@ -98,6 +116,21 @@ def test_rows_of_another_size_or_machine_are_not_kept(output: Path, monkeypatch:
     assert list(figures(output)) == ["latency"]
 
 
+def test_rows_of_a_machine_that_was_faster_or_slower_are_not_kept(
+    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two machines of one description: 240 images/s and 404."""
+    benchmarks.main([])
+    monkeypatch.setattr(Bench, "rate", 0.92 * FULL.rate)
+    benchmarks.main(["--only", "latency"])
+    assert sorted(figures(output)) == ["cores", "latency"]
+
+    monkeypatch.setattr(Bench, "rate", 0.8 * FULL.rate)
+    benchmarks.main(["--only", "latency"])
+    assert list(figures(output)) == ["latency"]
+    assert "10 % off: cores\n" in capsys.readouterr().out
+
+
 def test_a_row_that_fails_is_told_and_the_others_are_measured(
     output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,7 +154,7 @@ def test_a_row_that_is_skipped_says_why(
 
     monkeypatch.setitem(rows.ROWS, "latency", elsewhere)
 
-    assert benchmarks.main([]) == 0
+    assert benchmarks.main(["--only", "latency"]) == 0
     assert "latency: not measured: Ray is not installed\n" in capsys.readouterr().out
 
 

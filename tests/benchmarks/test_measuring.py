@@ -1,14 +1,17 @@
 """Alternating rounds, and the machine that they ran on."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import machine
 from benchmarks.bench import Sizes
-from benchmarks.jobs import Ran
+from benchmarks.jobs import Ran, spark_environment
 from benchmarks.machine import this_machine
-from benchmarks.marginal import figures
+from benchmarks.marginal import figures, memory
 from benchmarks.measuring import SkippedError, alternating, differences, median_ratio
 from benchmarks.scaling import core_figures
 
@@ -52,6 +55,17 @@ def test_the_name_of_the_processor() -> None:
     assert this_machine("").cpu  # where Linux does not say
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n", "AMD EPYC 25/17/1"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd40\nModel\t: Graviton\nCPU revision\t: 1\n", "Graviton 0x41/0xd40/1"),
+    ],
+)
+def test_processors_of_one_name_are_told_apart(cpuinfo: str, name: str) -> None:
+    assert this_machine(cpuinfo).cpu == name
+
+
 def test_what_the_hypervisor_takes_counts_as_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
     monkeypatch.setattr(machine, "others", lambda: 0.0)
@@ -60,6 +74,54 @@ def test_what_the_hypervisor_takes_counts_as_others(tmp_path: Path, monkeypatch:
     machine.STAT.write_text("cpu  160 0 50 800 10 0 0 80 0 0\ncpu0 ...\n")
 
     assert conditions.so_far()["stolen"] == 0.4
+
+
+def test_what_others_do_during_a_row_is_what_its_own_processes_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(machine, "others", lambda: 0.0)
+    own = iter([5.0, 5.0 + 30 / os.sysconf("SC_CLK_TCK")])
+    monkeypatch.setattr(machine, "own_seconds", lambda: next(own))
+    machine.STAT.write_text("cpu  100 0 50 800 10 0 0 0 0 0\n")
+    conditions = machine.Conditions(adopted=True)
+    machine.STAT.write_text("cpu  160 0 50 840 10 0 0 0 0 0\n")
+
+    assert conditions.so_far()["during"] == 0.3
+
+
+ORPHANS = r"""
+import subprocess, sys, time
+from benchmarks.machine import adopt_orphans, own_seconds
+assert adopt_orphans()
+work = "import time\nwhile time.process_time() < 0.5: pass"
+parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {work!r}])"
+before = own_seconds()
+subprocess.run([sys.executable, "-c", parent], check=True)
+alive = subprocess.Popen([sys.executable, "-c", work + "\ntime.sleep(60)"])
+until = time.monotonic() + 60
+while own_seconds() - before < 1.0 and time.monotonic() < until:
+    time.sleep(0.1)
+alive.kill()
+print(own_seconds() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="orphans are adopted on Linux only")
+def test_the_time_of_what_outlives_its_parent_and_of_what_is_still_at_work_is_our_own() -> None:
+    command, environment = [sys.executable, "-c", ORPHANS], spark_environment()
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120)
+
+    assert 1.0 <= float(done.stdout) < 2.0
+
+
+def test_a_worker_that_was_not_seen_is_no_small_one() -> None:
+    assert memory({"few": 178.0, "more": 185.0, "s3 more": 190.0}) == {
+        "worker_peak_mb": 185.0,
+        "worker_peak_s3_mb": 190.0,
+        "worker_growth_mb": 7.0,
+    }
+    assert memory({"few": 0.0, "more": 0.0, "s3 more": 0.0}) == {}
 
 
 def ran(start: float, seconds: float) -> list[Ran]:

@@ -8,6 +8,7 @@ from benchmarks.table import Measured, Table, insert
 QUIET = Measured(others=(0.02, 0.1))
 BUSY = Measured(others=(0.02, 0.6))
 STOLEN = Measured(others=(0.02, 0.1), stolen=0.3)
+MEANWHILE = Measured(others=(0.02, 0.1), during=0.2)
 
 
 @pytest.mark.parametrize(
@@ -18,8 +19,9 @@ STOLEN = Measured(others=(0.02, 0.1), stolen=0.3)
         (257, at_most(256, ""), QUIET, "MISSED"),
         (0.94, at_least(0.95, ""), BUSY, "(not met; others used 60% of the cores)"),
         (0.94, at_least(0.95, ""), STOLEN, "(not met; others used 30% of the cores)"),
+        (0.94, at_least(0.95, ""), MEANWHILE, "(not met; others used 20% of the cores)"),
         (0.96, at_least(0.95, ""), BUSY, ""),
-        (2.1, indication("≤", 2, ""), QUIET, "(not met; the machine decides)"),
+        (2.1, indication("≤", 2, ""), QUIET, "(not met)"),
         (9, shown(""), QUIET, ""),
     ],
 )
@@ -31,6 +33,14 @@ def test_the_table_says_how_long_each_row_took() -> None:
     table = Table("full", "a machine", {"cores": Measured(seconds=140.2), "peer": Measured(seconds=80)})
 
     assert list(table.lines({}))[-1] == "220 s in all: cores 140, peer 80"
+
+
+def test_an_indication_that_is_not_met_is_said_to_be_both() -> None:
+    table = Table("full", "a machine", {"fixed": Measured({"fixed_reduce_s": 3.53})})
+
+    assert list(table.markdown({"fixed_reduce_s": indication("≤", 3, "rows")}))[-1] == (
+        "| `fixed_reduce_s` | 3.53 | ≤ 3, indication, not met | rows |"
+    )
 
 
 def test_a_page_may_show_some_of_the_figures() -> None:
