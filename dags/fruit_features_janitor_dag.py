@@ -31,7 +31,7 @@ def find_leftovers(params: dict[str, Any], ti: Any) -> list[dict[str, Any]]:
     """Return the clusters that nobody needs any more."""
     if not config.DEPLOYMENT:
         raise AirflowFailException(
-            "FRUITS_DEPLOYMENT is not set: without it nobody knows which clusters are this Airflow's"
+            "FRUITS_DEPLOYMENT is not set: without it this Airflow cannot tell which clusters are its own"
         )
     found = []
     for region in params["regions"]:

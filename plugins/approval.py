@@ -38,7 +38,7 @@ class OptionalApprovalOperator(ApprovalOperator):
         except HITLRejectException:
             who = (event.get("responded_by_user") or {}).get("name") or "somebody"
             raise AirflowFailException(
-                f"{who} has rejected the run: nothing was created. It asked: {self.body}"
+                f"{who} has rejected the run: nothing was created. The request was: {self.body}"
             ) from None
         except HITLTimeoutError:
             raise AirflowFailException(

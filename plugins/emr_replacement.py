@@ -82,10 +82,10 @@ class RunClusterMixin:
         if not lost:
             return ""
         try:
-            return f"; it is there in place of {lost} ({end_of(hook_of(self).describe(lost))})"
+            return f"; it replaced {lost} ({end_of(hook_of(self).describe(lost))})"
         except (BotoCoreError, ClientError) as error:
             self.log.warning("How cluster %s has ended is unknown: %s", lost, error)
-            return f"; it is there in place of {lost}"
+            return f"; it replaced {lost}"
 
     def on_kill(self) -> None:
         """Remember that the task was killed: Airflow lets it go on."""
@@ -98,13 +98,13 @@ class RunClusterMixin:
             hook.conn.terminate_job_flows(JobFlowIds=[cluster_id])
             raise AirflowException(f"killed while cluster {cluster_id} was being created: it has been ended")
         self.log.warning(
-            "Cluster %s takes its place: the run goes on there, with what is in S3 already. There will be no third one",
+            "Cluster %s replaces it: the run continues there, with what is already in S3. There will be no third cluster",
             cluster_id,
         )
         return cluster_id
 
     def _give_up(self, first: dict[str, Any], second: dict[str, Any]) -> NoReturn:
         raise AirflowFailException(
-            f"two clusters were lost: {first['Id']} ({end_of(first)}), and {second['Id']} in its place ({end_of(second)}). What "
-            "they have finished is in S3: clear the task, or trigger the DAG again"
+            f"two clusters were lost: {first['Id']} ({end_of(first)}), and {second['Id']} that replaced it ({end_of(second)}). "
+            "Finished work is in S3: clear the task, or trigger the DAG again"
         )

@@ -15,11 +15,11 @@ LOG_LINES = 40
 CLOCK_TOLERANCE = timedelta(seconds=5)  # between S3's and EMR's; an estimate
 EXIT_CODE = re.compile(r"Command exiting with ret '(\d+)'")
 EXIT_CODES = {
-    "124": "the step was not over within its time limit, and ended itself: raise the limit, or see what it waited for",
+    "124": "the step did not finish within its time limit, and was stopped: raise the limit, or see what it waited for",
     "126": "the step's program could not be run",
     "127": "the step's program is not on the node",
     "134": "the driver aborted: its last lines name the library",
-    "137": "the driver was killed, most likely as the primary node's memory was used up: choose a larger primary node. If the "
+    "137": "the driver was killed, most likely because the primary node ran out of memory: choose a larger primary node. If the "
     "step took all of its time limit, it hung and did not end when asked to",
     "139": "the driver crashed in native code (segmentation fault): its last lines name the library",
     "143": "the driver was asked to end: the step was cancelled, or its cluster was terminated",

@@ -129,7 +129,7 @@ class EmrStepOperator(RunClusterMixin, EmrAddStepsOperator):
         if state == "TIMEOUT":
             hook_of(self).cancel_steps(self.job_flow_id, [step_id])
             raise AirflowFailException(
-                f"step {step_id} was not over after {float(self.step_timeout_hours):g} h, and has been cancelled: see its log "
+                f"step {step_id} did not finish within {float(self.step_timeout_hours):g} h, and was cancelled: see its log "
                 "under LogUri, or raise the limit"
             )
         step = self._describe(step_id)

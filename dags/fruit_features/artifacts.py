@@ -86,7 +86,7 @@ def deploy(hook: S3Hook, run: Run, project: Path) -> dict[str, str]:
             hook.log.info("unchanged  %s", target.key)
         else:
             if found is not None:  # another content's, or none: of an earlier version, or something else has written it
-                hook.log.warning("%s has not the checksum of what is deployed there: uploaded again", target.uri)
+                hook.log.warning("%s does not have the checksum of the file to deploy: uploaded again", target.uri)
             objects.put(hook, target, artifact.content, ChecksumAlgorithm="SHA256")
             hook.log.info("uploaded   %s (%d bytes)", target.key, len(artifact.content))
         uris[artifact.name] = target.uri

@@ -15,7 +15,7 @@ from fruit_features.prices import price, source, spot_share, unknown
 from fruit_features.rates import FIXED, IMAGES_PER_VCPU_SECOND, REDUCED_PER_VCPU_SECOND
 from fruit_features.run import Plan, Run
 
-GOES_ON = "; interactive is on: it goes on at that price as long as somebody uses it"
+GOES_ON = "; interactive is on: the cluster costs that much per hour until it is idle"
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,6 @@ def approval_request(run: Run, plan: Plan) -> str | None:
     if not _exceeds(expected, limit):
         return None
     return (
-        f"{plan.new} new images of {plan.images}: about {expected.words}. Asked because more than approval_above_usd = "
+        f"{plan.new} new images of {plan.images}: about {expected.words}. This is more than approval_above_usd = "
         f"{limit:g}, or unknown."
     )

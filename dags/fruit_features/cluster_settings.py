@@ -169,7 +169,7 @@ class ClusterSettings(BaseModel):
     @classmethod
     def _one_architecture(cls, types: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if mixed := mixture(types or ()):
-            raise ValueError(f"{mixed}: a fleet has types of one architecture, as the nodes' packages are of one")
+            raise ValueError(f"{mixed}: a fleet must have types of one architecture, as the nodes' packages do")
         if len(set(types or ())) < len(types or ()):
             raise ValueError("a type is listed twice")
         return types
@@ -179,8 +179,8 @@ class ClusterSettings(BaseModel):
         if mixed := mixture([self.primary_instance_type, *self.worker_types]):
             workers = "fleet_instance_types" if self.fleet_instance_types else "core_instance_type"
             raise ValueError(
-                f"primary_instance_type and {workers} differ: {mixed}, and a cluster has nodes of one architecture, as their "
-                "packages are of one: set both"
+                f"primary_instance_type and {workers} differ: {mixed}, but all nodes of a cluster must have one architecture, "
+                "as their packages do: set both"
             )
         return self
 
@@ -188,11 +188,11 @@ class ClusterSettings(BaseModel):
     def _scaling_has_room(self) -> Self:
         if self.max_nodes is not None and not self.task_instance_count:
             raise ValueError(
-                "max_nodes is set, but task_instance_count is 0: EMR adds to the task nodes, start with one or more"
+                "max_nodes is set, but task_instance_count is 0: EMR can only add task nodes, so start with one or more"
             )
         if self.max_nodes is not None and self.max_nodes < self.worker_count:
             raise ValueError(
-                f"max_nodes is {self.max_nodes}: it must be at least {self.worker_count}, the core and task nodes of the start"
+                f"max_nodes is {self.max_nodes}: it must be at least {self.worker_count}, the core and task nodes at the start"
             )
         return self
 

@@ -38,9 +38,9 @@ def cost_so_far(hook: IdempotentEmrHook, run: Run, cluster_id: str, new: int) ->
         figures = [costs.figures(run, newest, _instances(hook, newest["Id"]), now, new=new)]
         figures += [costs.figures(run, other, _instances(hook, other["Id"]), now) for other in others]
     except (BotoCoreError, ClientError) as error:
-        hook.log.warning("What cluster %s has cost is unknown: %s", cluster_id, error)
+        hook.log.warning("The cost of cluster %s is unknown: %s", cluster_id, error)
     except Exception:  # must not fail what is published
-        hook.log.exception("What cluster %s has cost cannot be told", cluster_id)
+        hook.log.exception("The cost of cluster %s cannot be computed", cluster_id)
     else:
         return costs.total(figures, new)
     return None
@@ -122,7 +122,7 @@ def push_note(states: Mapping[str, str | None], ti: Any) -> None:
     try:
         said = note(states, ti)
     except Exception:
-        log.exception("What the run has done cannot be said")  # which must not make a failure of a good run
+        log.exception("The note of the run cannot be written")  # which must not make a failure of a good run
         return
     log.info(said)
     ti.xcom_push(key=NOTE, value=said[:NOTE_LENGTH])

@@ -86,13 +86,13 @@ class Images:
             log.info("ignored: %d × %s", count, name)
         if self._left_out:
             log.info(
-                "left out by include and exclude: %s objects, without folders that need no listing",
+                "left out by include and exclude: %s objects, not counting folders that were not listed",
                 f"{self._left_out:,}",
             )
         where = f"s3://{self._bucket}/{self._prefix}"
         if not self._collector.rows and (self._keys.include or self._keys.exclude):
             raise AirflowFailException(
-                f"no images under {where} match include and exclude ({self._left_out} objects do not): their patterns begin "
+                f"no images under {where} match include and exclude ({self._left_out} objects do not): patterns begin "
                 f"with what follows {where}"
             )
         if not self._collector.rows:
@@ -129,7 +129,7 @@ def collect_images(hook: S3Hook, run: Run, work: Workspace) -> str | None:
     with work.collect("listed", datasets.INVENTORY) as collector:
         images = Images(run, collector)
         if report:
-            log.info("inventory %s of %s, in place of a listing", report.manifest, report.created)
+            log.info("inventory %s of %s, instead of a listing", report.manifest, report.created)
             _take_report(hook, report, images)
         else:
             _take_listing(hook, run, images)
@@ -222,10 +222,10 @@ def check_reading(hook: S3Hook, run: Run, work: Workspace) -> None:
             if error.response["Error"]["Code"] in {"AccessDenied", "403"}:
                 problems.append(f"{path} ({error.response['Error'].get('Message') or 'access denied'})")
                 continue
-            log.info("%s: not read before the cluster is there (%s)", path, error)
+            log.info("%s: not checked before the cluster starts (%s)", path, error)
         return
     raise AirflowFailException(
         f"the images cannot be read, e.g. {problems[0]}: bucket {bucket!r} must allow s3:GetObject to Airflow and to the nodes, "
-        "in its own policy too if it is another account's, and kms:Decrypt if its objects are under a key of KMS "
+        "in its own policy too if it is another account's, and kms:Decrypt if its objects are encrypted with a KMS key "
         "(docs/aws.md, Images in another bucket)"
     )

@@ -32,7 +32,7 @@ def reason_to_keep(run: Run) -> str | None:
         return None
     primary = "--instance-fleet-type MASTER" if settings.has_fleets else "--instance-group-types MASTER"
     return (
-        f"interactive is on: cluster {{cluster_id}} goes on, and costs on, until it was idle for {settings.idle_timeout_minutes} "
+        f"interactive is on: cluster {{cluster_id}} stays, and costs money, until it is idle for {settings.idle_timeout_minutes} "
         f"minutes. With AWS_DEFAULT_REGION={settings.region}, and SessionManager=true in the stack:\n"
         "  aws ssm start-session --document-name AWS-StartPortForwardingSession "
         f"--parameters portNumber={JUPYTERHUB_PORT},localPortNumber={JUPYTERHUB_PORT} --target $(aws emr list-instances "

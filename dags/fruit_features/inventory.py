@@ -109,7 +109,7 @@ def _share(new: int, left: int) -> str:
 def _outlook(run: Run, plan: Plan) -> str:
     """Say what a run would do and cost, and whether somebody or something would stop it."""
     if not plan.would_need_cluster:
-        return "a run would stop here, as the published results show the present images"
+        return "a run would stop here, as the published results already show these images"
     then = f"reduce the features of {plan.images:,}"
     if plan.unfinished:
         then = f"leave {plan.left:,} to later runs, which publish"
@@ -140,6 +140,6 @@ def why_nothing(run: Run, plan: Plan) -> str:
 def _check_space(run: Run, latest: dict[str, Any], model_id: str | None) -> None:
     if not run.settings.refit and model_id and latest.get("model_id", model_id) != model_id:
         raise AirflowFailException(
-            f"refit is off, but the published space is of the network {latest['model_id']} and these weights give {model_id}: "
-            "vectors of two networks cannot be compared; set refit, or the former weights"
+            f"refit is off, but the published components are of the network {latest['model_id']}, and these weights give {model_id}: "
+            "vectors of two networks cannot be compared; switch refit on, or use the earlier weights"
         )

@@ -22,19 +22,19 @@ log = logging.getLogger(__name__)
 FAILURE = "failure"  # XCom of a failed task: the first line of its error
 FAILED = """\
 Fruit features: run {{ run_id }} has failed
-{{ exception | default('the worker of ' ~ ti.task_id ~ ' was lost, or has never started it', true) }}
-What to do: fix what the failed task's log names, then clear that task, or trigger the DAG again. What was extracted stays, \
-and results/latest.json names the run before.
+{{ exception | default('the worker of ' ~ ti.task_id ~ ' was lost, or never started it', true) }}
+What to do: fix what the failed task's log names, then clear that task, or trigger the DAG again. Extracted features are kept, \
+and results/latest.json still names the previous run.
 {{ ti.log_url }}"""
 JANITOR_FAILED = """\
 Fruit features: {{ ti.task_id }} of the janitor's run {{ run_id }} has failed
-{{ exception | default('the worker of ' ~ ti.task_id ~ ' was lost, or has never started it', true) }}
-What to do: see its log. Until the janitor works again, look for clusters that nobody ends in EMR's own list.
+{{ exception | default('the worker of ' ~ ti.task_id ~ ' was lost, or never started it', true) }}
+What to do: see its log. Until the janitor works again, look for leftover clusters in EMR's own list.
 {{ ti.log_url }}"""
 LATE = """\
-Fruit features: run {{ dag_run.dag_run_id }} is not over after {{ hours }} h
-What to do: see which task runs. A paused DAG goes on, and ends its cluster, only when it is unpaused; a hung step ends itself \
-after step_timeout_hours; marking the run as failed ends all of it.
+Fruit features: run {{ dag_run.dag_run_id }} has not finished after {{ hours }} h
+What to do: see which task is running. A paused DAG continues, and ends its cluster, only after it is unpaused; a hung step is \
+stopped after step_timeout_hours; marking the run as failed stops everything.
 {{ url }}/{{ dag_run.dag_run_id | urlencode }}"""
 
 
@@ -69,7 +69,7 @@ def remember_failure(context: Context) -> None:
     back, knows no exception, and does not answer who pushes.
     """
     if "exception" not in context:
-        log.error("its worker was lost, or has never started it")
+        log.error("its worker was lost, or never started it")
         return
     exception: Any = context["exception"]
     lines = str(exception or "no exception").strip().splitlines()

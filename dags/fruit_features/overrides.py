@@ -84,7 +84,7 @@ def _check(request: dict[str, Any]) -> None:
         raise ConfigError(f"job_flow_overrides: {ParamValidationError(report=report.generate_report())}")
     if mixed := mixture(_instance_types(request["Instances"])):
         raise ConfigError(
-            f"job_flow_overrides: {mixed}, and a cluster has nodes of one architecture, as their packages are of one"
+            f"job_flow_overrides: {mixed}, but all nodes of a cluster must have one architecture, as their packages do"
         )
 
 

@@ -93,8 +93,8 @@ def _may_write(hook: S3Hook, where: Any) -> bool:
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         if code in CREDENTIALS:
             raise AirflowFailException(
-                f"S3 refuses Airflow's credentials ({code}: {message}): renew or correct those of the connection aws_default, or "
-                "what the workers have in its place, and see that their clocks are right"
+                f"S3 refuses Airflow's credentials ({code}: {message}): renew or correct those of the connection aws_default or, "
+                "if it is empty, of the workers, and check the workers' clocks"
             ) from None
         return code not in {"AccessDenied", "403"}
     return True
@@ -126,7 +126,7 @@ def check_account(hook: S3Hook, run: Run) -> None:
 def _libraries() -> Iterator[str]:
     if importlib.util.find_spec("aiobotocore") is None:
         yield (
-            "aiobotocore is not installed, without which no task can wait for a step: install "
+            "aiobotocore is not installed, and no task can wait for a step without it: install "
             "apache-airflow-providers-amazon[aiobotocore] for workers and triggerer"
         )
 

@@ -108,8 +108,8 @@ def _check_own(run: Run, latest: dict[str, Any], results: dict[str, Any]) -> Non
     if differing := sorted(name for name, value in results.items() if latest.get(name, value) != value):
         raise AirflowFailException(
             f"run {run.name} is not published: another installation has published results under the same name, with another "
-            f"value of {', '.join(differing)}. Both write to the same folders: see that their clocks start no runs at the same "
-            "minute (docs/schedule.md), and trigger a new run"
+            f"value of {', '.join(differing)}. Both write to the same folders: give them schedules at different "
+            "minutes (docs/schedule.md), and trigger a new run"
         )
 
 
@@ -117,7 +117,7 @@ def _extend_ledger(hook: S3Hook, run: Run) -> None:
     try:
         history.extend_ledger(hook, run.layout)
     except Exception:
-        hook.log.exception("The ledger is as it was")  # a copy: without it the next run reads more files
+        hook.log.exception("The ledger was not updated")  # a copy: without it the next run reads more files
 
 
 def leave_for_later(hook: S3Hook, run: Run, results: dict[str, Any]) -> str:

@@ -96,7 +96,7 @@ def find_unneeded(hook: S3Hook, layout: RunLayout, *, keep_runs: int, min_age: t
         AirflowFailException: `latest.json` is damaged.
     """
     if not objects.exists(hook, layout.latest):
-        log.info("nothing is published in %s, so nothing is unneeded", layout.results)
+        log.info("nothing is published in %s, so everything is kept", layout.results)
         return Unneeded()
     latest = objects.read_json(hook, layout.latest, "run", "listed")
     folders = _folders(hook, layout)

@@ -146,7 +146,7 @@ class Interpreter:
             raise JobError(
                 f"model {self.metadata.model_id}: features of the test pattern differ by {difference:.2g} on"
                 f" {platform.node()} ({platform.machine()}), more than {CHECK_TOLERANCE:g}: if every node says so, export the"
-                " model again; if one does, it computes otherwise than the others: choose another instance type"
+                " model again; if only one does, its results differ from the others': choose another instance type"
             )
 
     def features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

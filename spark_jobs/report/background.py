@@ -64,7 +64,7 @@ def _document(uri: str) -> Mapping[str, Any]:
     try:
         document = uris.read_json(uri)
     except JobError as error:
-        log.info("The report does without %s: %s", uri, error)
+        log.info("The report leaves out %s: %s", uri, error)
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -41,7 +41,7 @@ def test_an_interactive_cluster_is_counted_until_it_is_idle(make_run: Build) -> 
     estimate = check_budget(make_run(interactive=True, idle_timeout_minutes=45), plan(0))
 
     assert "$0.82 (1.0 h of 3 x" in estimate
-    assert estimate.endswith("; interactive is on: it goes on at that price as long as somebody uses it")
+    assert estimate.endswith("; interactive is on: the cluster costs that much per hour until it is idle")
 
 
 def test_nodes_that_may_be_added_are_counted_for_their_start_and_end(make_run: Build) -> None:

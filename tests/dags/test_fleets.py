@@ -93,7 +93,7 @@ def test_managed_scaling_adds_task_nodes_on_spot_only(make_run: Build) -> None:
     [
         (
             {"fleet_instance_types": ["m6g.xlarge", "m5.xlarge"]},
-            r"^fleet_instance_types is .*: m6g.xlarge is Graviton and m5.xlarge is not: a fleet has types of one architecture",
+            r"^fleet_instance_types is .*: m6g.xlarge is Graviton and m5.xlarge is not: a fleet must have types of one architecture",
         ),
         (
             {"core_instance_type": "m6g.xlarge"},

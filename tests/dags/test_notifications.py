@@ -73,7 +73,7 @@ def test_the_loss_of_a_worker_in_the_last_try_is_told_of(told: Messages, text: s
     notifier({"run_id": "manual__1", "ti": ti, "dag": DAG("fruits", schedule=None)})
 
     (said,) = told.texts
-    assert said.splitlines()[1] == "the worker of conclude_run was lost, or has never started it"
+    assert said.splitlines()[1] == "the worker of conclude_run was lost, or never started it"
 
 
 def test_a_callback_in_the_dag_processor_pushes_nothing() -> None:
@@ -97,7 +97,7 @@ def test_a_late_run_is_told_of_by_the_triggerer(told: Messages) -> None:
     assert asyncio.run(run())[-1] == "success"
     (text,) = told.texts
     assert text.startswith(
-        "Fruit features: run scheduled__2026-11-22T03:00:00+00:00 is not over after 2 h\nWhat to do: "
+        "Fruit features: run scheduled__2026-11-22T03:00:00+00:00 has not finished after 2 h\nWhat to do: "
     )
     assert text.endswith("/dags/fruit_features/runs/scheduled__2026-11-22T03%3A00%3A00%2B00%3A00")
 

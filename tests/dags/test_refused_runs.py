@@ -96,7 +96,7 @@ def small_subnet(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
         ),
         pytest.param(
             params(fleet_instance_types=["m5.xlarge", "m6g.xlarge"]),
-            "a fleet has types of one architecture",
+            "a fleet must have types of one architecture",
             id="two-architectures",
         ),
         pytest.param(params(job_flow_overrides={"Name": "mine"}), "Name cannot be set", id="overrides"),

@@ -159,7 +159,7 @@ def test_an_interactive_run_says_how_to_reach_its_cluster(make_run: Build, fleet
 
     reason = emr_requests(make_run(interactive=True, **fleet), plan(), ARTIFACTS)["reason_to_keep"]
     assert reason.format(cluster_id="j-1").startswith(
-        "interactive is on: cluster j-1 goes on, and costs on, until it was idle"
+        "interactive is on: cluster j-1 stays, and costs money, until it is idle"
     )
     assert f"aws emr list-instances --cluster-id {{cluster_id}} {primary} --query" in reason
 

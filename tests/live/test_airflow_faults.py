@@ -43,7 +43,7 @@ def first(live: Live) -> str:
 
 def test_a_run_that_is_not_over_in_time_is_told_of_and_goes_on(live: Live, told: Messages, first: str) -> None:
     """The scheduler sees it, and the triggerer tells of it."""
-    text = told.wait_for(f"run {first} is not over after", WAITS)
+    text = told.wait_for(f"run {first} has not finished after", WAITS)
     assert "What to do: see which task runs." in text
     assert told.count(first) == 1
     assert live.api.tasks(first)["publish"]["state"] == "success"

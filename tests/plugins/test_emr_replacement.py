@@ -76,7 +76,7 @@ def test_a_step_whose_cluster_is_lost_runs_on_one_that_takes_its_place(
     assert tags(emr, new) == tags(emr, cluster_id), "the janitor and the bill know it"
     said = " ".join(str(entry["event"]) % entry.get("positional_args", ()) for entry in entries)
     assert f"Cluster {cluster_id} is lost, TERMINATED_WITH_ERRORS: {LOST}" in said
-    assert f"Cluster {new} takes its place" in said
+    assert f"Cluster {new} replaces it" in said
 
 
 def test_the_next_steps_find_it(
@@ -187,7 +187,7 @@ def test_a_replacement_that_ends_otherwise_fails_with_both_causes(
 
     new = replacement(emr, cluster_id)
     assert new in str(failure.value)
-    assert f"; it is there in place of {cluster_id} (TERMINATED_WITH_ERRORS: {LOST})" in str(failure.value)
+    assert f"; it replaced {cluster_id} (TERMINATED_WITH_ERRORS: {LOST})" in str(failure.value)
 
 
 def test_a_replacement_is_found_however_long_its_steps_take(

@@ -87,7 +87,7 @@ def test_the_end_of_a_worker_leaves_the_step_to_the_next_try(
 
 def test_a_step_that_is_not_over_in_time_is_cancelled(emr: Any, cluster_id: str, context: Any) -> None:
     step_id = add(emr, cluster_id, "sleep 600")
-    with pytest.raises(AirflowFailException, match=r"was not over after 1 h, and has been cancelled"):
+    with pytest.raises(AirflowFailException, match=r"did not finish within 1 h, and was cancelled"):
         operator(cluster_id, "true").execute_complete(
             context, {"job_flow_id": cluster_id, "step_id": step_id, "state": "TIMEOUT"}
         )

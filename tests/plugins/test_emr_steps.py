@@ -317,7 +317,7 @@ def test_the_cause_survives_a_log_that_cannot_be_read(aws: LocalEmr, emr: Any, c
 
 
 def test_a_timeout_is_not_retried(cluster_id: str, context: Any) -> None:
-    with pytest.raises(AirflowFailException, match=r"^step s-1 was not over after 1 h"):
+    with pytest.raises(AirflowFailException, match=r"^step s-1 did not finish within 1 h"):
         operator(cluster_id, "true").execute_complete(
             context, {"job_flow_id": cluster_id, "step_id": "s-1", "state": "TIMEOUT"}
         )
@@ -326,8 +326,8 @@ def test_a_timeout_is_not_retried(cluster_id: str, context: Any) -> None:
 @pytest.mark.parametrize(
     ("script", "meaning"),
     [
-        ("kill -9 $$", "exit code 137: the driver was killed, most likely as the primary node's memory was used up"),
-        ("exec timeout 0.1 sleep 60", "exit code 124: the step was not over within its time limit"),
+        ("kill -9 $$", "exit code 137: the driver was killed, most likely because the primary node ran out of memory"),
+        ("exec timeout 0.1 sleep 60", "exit code 124: the step did not finish within its time limit"),
         ("no-such-program", "exit code 127: the step's program is not on the node"),
     ],
 )
