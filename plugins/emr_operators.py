@@ -85,7 +85,7 @@ class EmrCreateClusterOperator(EmrCreateJobFlowOperator):
         ti, run_id = context["ti"], context["run_id"]
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=steps, run_ids=[run_id]).get(run_id, {})
         if all(states.get(step) in ENDED_TASK for step in steps):
-            raise AirflowSkipException("all steps of this run are done: clear one of them too, or the whole run")
+            raise AirflowSkipException("no step of this run remains to be done: clear one of them too, or the whole run")
 
 
 class EmrTerminateClusterOperator(EmrTerminateJobFlowOperator):

@@ -344,7 +344,7 @@ def test_the_space_of_another_network_cannot_be_kept(hook: S3Hook, build: Build)
     publishing.publish(hook, earlier, results)
 
     with pytest.raises(
-        AirflowFailException, match=r"^refit is off, but the published space is of the network mobilenetv2-other"
+        AirflowFailException, match=r"^refit is off, but the published components are of the network mobilenetv2-other"
     ):
         inventory.find_new(hook, build(refit=False))
 
@@ -455,7 +455,7 @@ def test_more_is_new_when_asked(hook: S3Hook, build: Build, params: dict[str, An
     assert [row["path"] for row in written(hook, run.layout.manifest)] == [f"s3://fruits/images/A/{n}.jpg" for n in new]
 
 
-STOPS = "a run would stop here, as the published results show the present images"
+STOPS = "a run would stop here, as the published results already show these images"
 DEFAULT = "0.3 h of 3 x m5.xlarge at $0.816 an hour, prices of 2 March 2025"
 FLEET = {"fleet_instance_types": ["m5.xlarge", "m5a.xlarge"], "task_instance_count": 4}
 

@@ -134,7 +134,7 @@ def test_no_cluster_is_created_for_a_run_whose_steps_have_ended(
 ) -> None:
     # Someone has cleared wait_for_cluster alone: Airflow clears the setup with it.
     context["ti"].get_task_states.return_value = {"run-1": {"extract": state}}
-    with pytest.raises(AirflowSkipException, match="all steps of this run are done: clear one of them too"):
+    with pytest.raises(AirflowSkipException, match="no step of this run remains to be done: clear one of them too"):
         step_of_a_run.execute(context)
 
 
