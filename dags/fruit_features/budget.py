@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features.cluster_settings import ClusterSettings
 from fruit_features.instance_types import vcpus
+from fruit_features.overrides import NODES
 from fruit_features.prices import price, source, spot_share, unknown
 from fruit_features.rates import FIXED, IMAGES_PER_VCPU_SECOND, REDUCED_PER_VCPU_SECOND
 from fruit_features.run import Plan, Run
@@ -59,7 +60,7 @@ def _worker_price(settings: ClusterSettings) -> float | None:
 
 
 def _overridden(settings: ClusterSettings) -> bool:
-    return bool({"InstanceGroups", "InstanceFleets"} & settings.job_flow_overrides.get("Instances", {}).keys())
+    return bool(frozenset().union(*NODES) & settings.job_flow_overrides.get("Instances", {}).keys())
 
 
 def no_price(run: Run) -> str:

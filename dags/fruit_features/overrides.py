@@ -1,6 +1,7 @@
 """What a company demands of its clusters, merged into a RunJobFlow request last."""
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import botocore.session
@@ -22,19 +23,23 @@ REFUSED = {
 OWN_TAGS = {tags.APPLICATION, tags.DEPLOYMENT, tags.RUN, tags.RUN_NAME, tags.STEP_TIMEOUT, tags.INTERACTIVE}
 # Lists that grow, and the field that tells their items apart; every other list is replaced.
 KEYED_LISTS = {"Tags": "Key", "Configurations": "Classification", "BootstrapActions": "Name"}
-# Fields of which EMR takes one of each pair.
-ALTERNATIVES = {"InstanceFleets": "InstanceGroups", "Ec2SubnetIds": "Ec2SubnetId"}
+# Fields of `Instances` that say the same in different ways, of which EMR takes one.
+TYPES_AND_COUNT = frozenset({"MasterInstanceType", "SlaveInstanceType", "InstanceCount"})
+NODES = (frozenset({"InstanceGroups"}), frozenset({"InstanceFleets"}), TYPES_AND_COUNT)
+ALTERNATIVES = (NODES, (frozenset({"Ec2SubnetId"}), frozenset({"Ec2SubnetIds"})))
 
 
 def merge(request: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request with the overrides in it: objects are merged, lists replaced, but for the `KEYED_LISTS`, which grow.
+
+    Where the overrides name one of `ALTERNATIVES`, the request's own goes.
 
     Args:
         request: RunJobFlow's.
         overrides: the param `job_flow_overrides`.
 
     Raises:
-        ConfigError: naming what may not be overridden, or what EMR does not know.
+        ConfigError: naming what may not be overridden, what EMR does not know, or does not take together.
     """
     for path, why in REFUSED.items():
         if _has(overrides, path):
@@ -53,7 +58,8 @@ def _has(overrides: Mapping[str, Any], path: str) -> bool:
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {name: value for name, value in base.items() if name not in {ALTERNATIVES.get(key) for key in over}}
+    replaced = _replaced_by(over.keys())
+    merged = {name: value for name, value in base.items() if name not in replaced}
     for name, value in over.items():
         before = merged.get(name)
         if isinstance(value, Mapping) and isinstance(before, Mapping):
@@ -63,6 +69,12 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = value
     return merged
+
+
+def _replaced_by(names: AbstractSet[str]) -> set[str]:
+    """Return the fields whose place those of these names take."""
+    ways_named = (ways for ways in ALTERNATIVES if any(way & names for way in ways))
+    return {name for ways in ways_named for way in ways if not way & names for name in way}
 
 
 def _are_objects(value: Any) -> bool:
@@ -82,9 +94,21 @@ def _check(request: dict[str, Any]) -> None:
     report = ParamValidator().validate(request, shape)
     if report.has_errors():
         raise ConfigError(f"job_flow_overrides: {ParamValidationError(report=report.generate_report())}")
+    _check_alternatives(request["Instances"].keys())
     if mixed := mixture(_instance_types(request["Instances"])):
         raise ConfigError(
             f"job_flow_overrides: {mixed}, but all nodes of a cluster must have one architecture, as their packages do"
+        )
+
+
+def _check_alternatives(names: AbstractSet[str]) -> None:
+    for ways in ALTERNATIVES:
+        named = sorted(min(way & names) for way in ways if way & names)
+        if len(named) > 1:
+            raise ConfigError(f"job_flow_overrides: EMR takes one of {' and '.join(named)}, not both")
+    if missing := sorted(TYPES_AND_COUNT - names) if TYPES_AND_COUNT & names else []:
+        raise ConfigError(
+            f"job_flow_overrides: Instances lacks {', '.join(missing)}: name all three, or InstanceGroups"
         )
 
 

@@ -22,6 +22,7 @@ FLEET = {
 }
 GRAVITON_FLEET = {**FLEET, "InstanceFleetType": "CORE", "InstanceTypeConfigs": [{"InstanceType": "m6g.xlarge"}]}
 GROUP = {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}
+TYPES = {"MasterInstanceType": "m5.xlarge", "SlaveInstanceType": "m5.xlarge", "InstanceCount": 3}
 GRAVITON_GROUP = {"InstanceRole": "CORE", "InstanceType": "m6g.xlarge", "InstanceCount": 1}
 
 
@@ -76,6 +77,23 @@ def test_fleets_take_the_place_of_groups_and_several_subnets_that_of_one(make_ru
 
 
 @pytest.mark.parametrize(
+    "params",
+    [{}, {"task_instance_count": 1}, {"task_instance_count": 1, "max_nodes": 9}],
+    ids=["groups", "fleets", "scaled"],
+)
+@pytest.mark.parametrize("subnet", [{"Ec2SubnetId": "subnet-1"}, {"Ec2SubnetIds": ["subnet-1", "subnet-2"]}])
+@pytest.mark.parametrize("nodes", [{"InstanceGroups": [GROUP]}, {"InstanceFleets": [FLEET]}, TYPES])
+def test_one_way_to_name_nodes_and_subnets_takes_the_place_of_the_others(
+    make_run: Build, params: dict[str, Any], nodes: dict[str, Any], subnet: dict[str, Any]
+) -> None:
+    run = make_run(job_flow_overrides={"Instances": {**nodes, **subnet}}, ec2_subnet_id="subnet-0", **params)
+    instances = valid("RunJobFlow", job_flow_request(run, ARTIFACTS))["Instances"]
+
+    assert instances == {"KeepJobFlowAliveWhenNoSteps": True, "TerminationProtected": False, **nodes, **subnet}
+    assert "no price known" in check_budget(run, plan())
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         ({"Name": "mine"}, "Name cannot be set, as a retry finds the run's cluster by it"),
@@ -85,13 +103,28 @@ def test_fleets_take_the_place_of_groups_and_several_subnets_that_of_one(make_ru
         ({"SecurityConfig": "tls"}, 'Unknown parameter in input: "SecurityConfig"'),
         (
             {"Instances": {"InstanceFleets": [FLEET, GRAVITON_FLEET]}},
-            "m6g.xlarge is Graviton and m5.xlarge is not, and a",
+            "m6g.xlarge is Graviton and m5.xlarge is not, but all",
         ),
         (
             {"Instances": {"InstanceGroups": [GROUP, GRAVITON_GROUP]}},
-            "m6g.xlarge is Graviton and m5.xlarge is not, and a",
+            "m6g.xlarge is Graviton and m5.xlarge is not, but all",
         ),
-        ({"Instances": {"SlaveInstanceType": "m6g.xlarge"}}, "m6g.xlarge is Graviton and m5.xlarge is not, and a"),
+        (
+            {"Instances": {**TYPES, "SlaveInstanceType": "m6g.xlarge"}},
+            "m6g.xlarge is Graviton and m5.xlarge is not, but all",
+        ),
+        (
+            {"Instances": {"InstanceGroups": [GROUP], "InstanceFleets": [FLEET]}},
+            "EMR takes one of InstanceFleets and InstanceGroups, not both",
+        ),
+        (
+            {"Instances": {"Ec2SubnetId": "subnet-1", "Ec2SubnetIds": ["subnet-1", "subnet-2"]}},
+            "EMR takes one of Ec2SubnetId and Ec2SubnetIds, not both",
+        ),
+        (
+            {"Instances": {"MasterInstanceType": "m5.2xlarge"}},
+            "Instances lacks InstanceCount, SlaveInstanceType: name all three, or InstanceGroups",
+        ),
         ({"EbsRootVolumeSize": "50"}, "Invalid type for parameter EbsRootVolumeSize"),
         ({"Tags": {"team": "x"}}, "Invalid type for parameter Tags, value: .'team': 'x'., type: <class 'dict'>"),
         ({"Tags": ["x"]}, r"Invalid type for parameter Tags\[0\], value: x"),
