@@ -3,8 +3,8 @@
 A run ends its cluster itself, and EMR ends an idle one. This DAG is for what remains: a run that was deleted, an Airflow that
 was rebuilt, a cluster with a hung application. It looks for active clusters with this installation's tags, and ends those whose
 DAG run is finished, does not exist any more, or whose age exceeds `max_age_hours` (and three times the run's own
-`step_timeout_hours`); of those that a run leaves to a person (the param `interactive`), only those that are too old. It runs
-every hour once the installation has a name (`FRUITS_DEPLOYMENT`).
+`step_timeout_hours`); of those that a finished run has left to a person (the param `interactive`), only those that are older than
+`max_age_hours`. It runs every hour once the installation has a name (`FRUITS_DEPLOYMENT`).
 
 | task | what it does |
 |---|---|
@@ -63,7 +63,7 @@ def end_clusters(found: list[dict[str, Any]], params: dict[str, Any]) -> None:
     params={
         "dry_run": Param(not config.JANITOR_ENDS, type="boolean", title="Only say what would be ended"),
         "max_age_hours": Param(
-            24, type="number", exclusiveMinimum=0, title="Oldest cluster of a run under way, in hours"
+            24, type="number", exclusiveMinimum=0, title="Oldest cluster of a run under way, or of a person, in hours"
         ),
         "regions": Param([config.DEFAULT_REGION], type="array", items={"type": "string"}, title="Regions"),
     },

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from emr_hook import ACTIVE_CLUSTER, IdempotentEmrHook
 from fruit_features import tags
 
-LOOKBACK = timedelta(days=30)  # an older cluster is not ours: its age would have ended it
 STEPS = 3  # of a run, one after the other
 
 RunState = Callable[[str], str | None]  # of a run_id: "active", "finished", or None for a run that does not exist
@@ -45,17 +44,15 @@ def find_leftovers(
         hook: for the region.
         region: where to look.
         deployment: whose clusters; those of other deployments in the same account are left alone.
-        max_age: of a cluster whose run is under way, or which is left to a person. Where the run's steps may take longer,
-            that counts: each ends itself at its own limit.
+        max_age: of a cluster whose run is under way, or has left it to a person. While the run is under way and its steps may
+            take longer, that counts: each ends itself at its own limit.
         run_state: looks a DAG run up.
     """
     leftovers = []
     for cluster in _clusters(hook, deployment):
         run_id = tags.value(cluster, tags.RUN)
         age = datetime.now(UTC) - cluster["Status"]["Timeline"]["CreationDateTime"]
-        kept = tags.value(cluster, tags.INTERACTIVE) == "true"  # its run's end is not its own
-        allowed = max(max_age, STEPS * timedelta(hours=float(tags.value(cluster, tags.STEP_TIMEOUT) or 0)))
-        if reason := _reason(run_state(run_id) if run_id and not kept else "unknown", age, allowed):
+        if reason := _reason(cluster, run_state(run_id) if run_id else "unknown", age, max_age):
             hours = round(age / timedelta(hours=1), 1)
             hook.log.warning("cluster %s of run %s, %.1f h old: %s", cluster["Id"], run_id, hours, reason)
             leftovers.append(
@@ -64,21 +61,20 @@ def find_leftovers(
     return leftovers
 
 
-def _reason(run_state: str | None, age: timedelta, allowed: timedelta) -> str | None:
-    if run_state is None:
-        return "its DAG run does not exist any more"
-    if run_state == "finished":
-        return "its DAG run is finished"
-    if age > allowed:
-        return f"it is older than {allowed / timedelta(hours=1):g} h"
-    return None
+def _reason(cluster: dict[str, Any], run_state: str | None, age: timedelta, max_age: timedelta) -> str | None:
+    if run_state in {"finished", None}:
+        if tags.value(cluster, tags.INTERACTIVE) != "true":  # else its run's end is not its own
+            return "its DAG run is finished" if run_state else "its DAG run does not exist any more"
+    else:
+        max_age = max(max_age, STEPS * timedelta(hours=float(tags.value(cluster, tags.STEP_TIMEOUT) or 0)))
+    return f"it is older than {max_age / timedelta(hours=1):g} h" if age > max_age else None
 
 
 def _clusters(hook: IdempotentEmrHook, deployment: str) -> Iterator[dict[str, Any]]:
     """Yield the deployment's active clusters, as DescribeCluster returns them: ListClusters knows no tags."""
     emr = hook.get_conn()
     pages = emr.get_paginator("list_clusters")
-    for page in pages.paginate(ClusterStates=ACTIVE_CLUSTER, CreatedAfter=datetime.now(UTC) - LOOKBACK):
+    for page in pages.paginate(ClusterStates=ACTIVE_CLUSTER):  # few, however long the account's history
         for summary in page["Clusters"]:
             if not summary["Name"].startswith(tags.APPLICATION_NAME):  # one request less for everybody else's
                 continue

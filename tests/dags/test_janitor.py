@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -113,6 +113,25 @@ def test_a_cluster_that_its_run_leaves_to_a_person_is_ended_by_its_age_alone(emr
     assert find(max_age_hours=24) == []
     (leftover,) = find(max_age_hours=0)
     assert (leftover.cluster_id, leftover.reason) == (cluster_id, "it is older than 0 h")
+
+
+def test_a_person_has_no_more_time_for_steps_that_might_have_taken_long(emr: Any) -> None:
+    create(emr, "running", interactive=True, step_timeout_hours=72)
+    lefts = {create(emr, run, interactive=True, step_timeout_hours=72) for run in ("finished", "deleted")}
+
+    assert {leftover.cluster_id for leftover in find(max_age_hours=0)} == lefts
+
+
+def test_a_cluster_is_found_however_old_it_is(emr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class InAYear(datetime):
+        @classmethod
+        def now(cls, _: Any = None) -> datetime:
+            return datetime.now(UTC) + timedelta(days=365)
+
+    cluster_id = create(emr, "finished")
+    monkeypatch.setattr(janitor, "datetime", InAYear)
+
+    assert [(leftover.cluster_id, leftover.hours) for leftover in find()] == [(cluster_id, 365 * 24)]
 
 
 def test_two_janitors_at_once_do_no_harm(emr: Any) -> None:
