@@ -83,7 +83,7 @@ def load(storage: Storage, latest: dict[str, Any], dtype: type[np.floating[Any]]
         dtype: of the vectors.
 
     Raises:
-        NotPublishedError: the inventory or every feature is missing.
+        NotPublishedError: the inventory is missing or damaged, or every feature is missing.
         StorageError: something cannot be read.
     """
     run, model_id = latest["run"], latest["model_id"]
@@ -126,15 +126,30 @@ def load(storage: Storage, latest: dict[str, Any], dtype: type[np.floating[Any]]
 
 
 def _inventory(storage: Storage, run: str) -> dict[tuple[str, str], int]:
-    name = f"runs/{run}/inventory/inventory.parquet"
-    try:
-        table = pq.read_table(storage.path(name), columns=["path", "etag"], filesystem=storage.files, partitioning=None)
-    except (FileNotFoundError, pa.ArrowException):
-        raise NotPublishedError(f"{name} in {storage.root} is missing or damaged: run the DAG again") from None
-    except OSError as error:
-        raise StorageError(f"{name} in {storage.root} cannot be read: {error}") from error
+    """Return the images of a run, by path and ETag, with the place of each."""
+    table = _keys(storage, f"results/run={run}/inventory.parquet")
+    if table is None:  # an earlier version has published, which left it where it expires
+        table = _keys(storage, f"runs/{run}/inventory/inventory.parquet")
+    if table is None:
+        raise NotPublishedError(
+            f"results/run={run}/inventory.parquet in {storage.root} is missing: trigger the DAG, which publishes anew then"
+        )
     keys = zip(table["path"].to_pylist(), table["etag"].to_pylist(), strict=True)
     return {key: slot for slot, key in enumerate(keys)}
+
+
+def _keys(storage: Storage, name: str) -> pa.Table | None:
+    """Return path and ETag of an inventory's images; None if it is not there."""
+    try:
+        return pq.read_table(storage.path(name), columns=["path", "etag"], filesystem=storage.files, partitioning=None)
+    except FileNotFoundError:
+        return None
+    except pa.ArrowException:
+        raise NotPublishedError(
+            f"{name} in {storage.root} is damaged: delete it and trigger the DAG, which publishes anew then"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{name} in {storage.root} cannot be read: {error}") from error
 
 
 def _batches(storage: Storage, name: str) -> Iterator[pa.RecordBatch]:

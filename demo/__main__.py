@@ -67,10 +67,11 @@ def download(s3: Any, prefix: str, output: Path) -> None:
 
 def copy_bucket(s3: Any, run: str, folder: Path) -> None:
     """Copy what `make app` needs, laid out as in the bucket: images, features, models, the run's inventory, the pointer."""
-    for prefix in ("images/", "features/", "models/", f"runs/{run}/inventory/"):
+    for prefix in ("images/", "features/", "models/"):
         download(s3, prefix, folder / prefix)
-    (folder / "results").mkdir()
-    s3.download_file(BUCKET, "results/latest.json", str(folder / "results/latest.json"))
+    (folder / f"results/run={run}").mkdir(parents=True)
+    for key in (f"results/run={run}/inventory.parquet", "results/latest.json"):
+        s3.download_file(BUCKET, key, str(folder / key))
 
 
 def cluster_state(endpoint_url: str) -> str:

@@ -55,6 +55,7 @@ class RunLayout:
         run_features, run_rejects, run_results: this run's folders below the roots.
         latest: JSON, the pointer to the latest good results.
         published: JSON, this run's copy of `latest`, which says that it was published.
+        published_inventory: this run's copy of `inventory`, once it is published: what is in `runs` may expire.
         ledger: what all runs have done, in one file.
 
     Raises:
@@ -69,7 +70,7 @@ class RunLayout:
             top / folder for folder in OWN_FOLDERS
         )
         self.run_folder = self.runs / run
-        self.inventory = self.run_folder / "inventory" / "inventory.parquet"
+        self.published_inventory, self.inventory = self.inventories(run)
         self.manifest = self.run_folder / "manifest" / "manifest.parquet"
         self.model_pointer = self.run_folder / "model.json"
         self.progress = self.run_folder / "progress.json"
@@ -97,6 +98,10 @@ class RunLayout:
                     f"images_prefix {self.images_prefix!r} lies in the pipeline's own {own!r}, which would take the images for "
                     "its files: give the images a prefix of their own, or move output_prefix elsewhere"
                 )
+
+    def inventories(self, run: str) -> tuple[Location, Location]:
+        """Return where a run's inventory is for good, once it is published, and where it is at first."""
+        return self.results / f"run={run}" / "inventory.parquet", self.runs / run / "inventory" / "inventory.parquet"
 
     @property
     def images_prefix(self) -> str:

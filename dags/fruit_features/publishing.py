@@ -15,16 +15,31 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_features import history, objects
+from fruit_features.layout import Location, RunLayout
 from fruit_features.run import Run
 
 
 def latest_results(hook: S3Hook, run: Run) -> dict[str, Any]:
     """Return what `publish` wrote last; empty before anything was published.
 
+    It has no fingerprint where the inventory of those results is gone, so that they are made anew: nobody can read them.
+
     Raises:
         AirflowFailException: `latest.json` is damaged.
     """
-    return _read_latest(hook, run)[0]
+    latest = _read_latest(hook, run)[0]
+    if latest.get("run") and find_inventory(hook, run.layout, latest["run"]) is None:
+        hook.log.warning("the inventory of run %s, which is published, is gone: new results are due", latest["run"])
+        return latest | {"fingerprint": None}
+    return latest
+
+
+def find_inventory(hook: S3Hook, layout: RunLayout, run: str) -> Location | None:
+    """Return where the inventory of a run is; None if it is gone.
+
+    Earlier versions published without a copy of it, so that it is only where it may expire.
+    """
+    return next((where for where in layout.inventories(run) if objects.exists(hook, where)), None)
 
 
 def _read_latest(hook: S3Hook, run: Run) -> tuple[dict[str, Any], str | None]:
@@ -79,8 +94,8 @@ def publish(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
         results: what to write; with `listed`, when the images were listed (ISO 8601, UTC).
 
     Raises:
-        AirflowFailException: what is published comes of a newer listing, or of another installation's run of this name, or
-            `latest.json` is damaged.
+        AirflowFailException: what is published comes of a newer listing, or of another installation's run of this name,
+            `latest.json` is damaged, or the run's inventory is gone.
     """
     document = {**results, "published": datetime.now(UTC).isoformat(timespec="seconds")}
     while True:  # until nobody else has published between reading and writing
@@ -95,6 +110,8 @@ def publish(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
                 f"({latest['listed']} against {results['listed']}). Nothing is lost: the features of this run count. "
                 "Trigger a new run if the published one does not show all images"
             )
+        # Readers of the results need it, and what is in `runs` expires.
+        objects.copy(hook, run.layout.inventory, run.layout.published_inventory)
         if objects.put_json_if(hook, run.layout.latest, document, etag):
             break
         hook.log.info("another run published meanwhile: comparing with it")

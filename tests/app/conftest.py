@@ -97,7 +97,7 @@ class Bucket:
             }
             for path in self.images
         ]
-        inventory = self.folder / f"runs/{run}/inventory/inventory.parquet"
+        inventory = self.folder / f"results/run={run}/inventory.parquet"
         inventory.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(listed, INVENTORY), inventory)
         (self.folder / f"models/{model}").mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,6 @@ class Bucket:
             "pca": f"s3://{self.name}/results/run={run}/pca",
             "published": datetime.now(UTC).isoformat(),
         }
-        (self.folder / "results").mkdir(exist_ok=True)
         (self.folder / "results/latest.json").write_text(json.dumps(latest))
 
 

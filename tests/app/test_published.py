@@ -88,11 +88,25 @@ def test_rejected_images_have_no_vector(bucket: Bucket) -> None:
     assert len(published(bucket).paths) == 8
 
 
+def test_results_of_an_earlier_version_have_their_inventory_among_the_runs(bucket: Bucket) -> None:
+    before = bucket.folder / "runs/first/inventory/inventory.parquet"
+    before.parent.mkdir(parents=True)
+    (bucket.folder / "results/run=first/inventory.parquet").rename(before)
+
+    assert len(published(bucket).paths) == 8
+
+
 def test_what_is_missing_is_named(bucket: Bucket, tmp_path: Path) -> None:
     with pytest.raises(NotPublishedError, match="run the DAG until its publish task succeeds"):
         read_latest(Storage(str(tmp_path / "nowhere")))
-    (bucket.folder / "runs/first/inventory/inventory.parquet").unlink()
-    with pytest.raises(NotPublishedError, match="runs/first/inventory"):
+    (bucket.folder / "results/run=first/inventory.parquet").unlink()
+    with pytest.raises(
+        NotPublishedError, match=r"results/run=first/inventory\.parquet .* trigger the DAG, which publishes anew"
+    ):
+        published(bucket)
+    bucket.publish("first")
+    (bucket.folder / "results/run=first/inventory.parquet").write_bytes(b"PAR1")
+    with pytest.raises(NotPublishedError, match=r"results/run=first/inventory\.parquet .* is damaged: delete it"):
         published(bucket)
     bucket.publish("first", model="unknown")
     with pytest.raises(NotPublishedError, match="no features of network unknown"):

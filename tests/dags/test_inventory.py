@@ -246,7 +246,10 @@ def test_without_news_there_is_no_work(hook: S3Hook, build: Build) -> None:
     )
 
 
-@pytest.mark.parametrize("change", ["an image was deleted", "the asked variance changed", "nothing was published yet"])
+@pytest.mark.parametrize(
+    "change",
+    ["an image was deleted", "the asked variance changed", "nothing was published yet", "their inventory has expired"],
+)
 def test_results_that_do_not_show_the_present_are_work_too(hook: S3Hook, build: Build, change: str) -> None:
     put_images(hook, "A/1.jpg", "A/2.jpg")
     extracted(hook, "run=1", ["s3://fruits/images/A/1.jpg", "s3://fruits/images/A/2.jpg"])
@@ -257,6 +260,8 @@ def test_results_that_do_not_show_the_present_are_work_too(hook: S3Hook, build: 
         hook.delete_objects("fruits", "images/A/2.jpg")
     if change == "the asked variance changed":
         run = build(variance=0.9)
+    if change == "their inventory has expired":  # of results of an earlier version, which kept no copy
+        hook.delete_objects("fruits", [where.key for where in run.layout.inventories("1")])
 
     found = inventory.find_new(hook, run)
 
@@ -279,9 +284,13 @@ def publish(hook: S3Hook, run: Run, **more: str) -> None:
         for batch in work.stream("", "FROM listed ORDER BY path", datasets.INVENTORY, 100):
             fingerprint.add(batch)
     results = {"fingerprint": fingerprint.hexdigest(), "pca_model": "s3://fruits/results/run=1/model", "listed": LISTED}
-    publishing.publish(
-        hook, replace(run, name="1", layout=RunLayout(run.settings, "1")), {"run": "1", **results, **more}
-    )
+    publish_results(hook, replace(run, name="1", layout=RunLayout(run.settings, "1")), {"run": "1", **results, **more})
+
+
+def publish_results(hook: S3Hook, run: Run, results: dict[str, Any]) -> None:
+    """Publish what somebody says of a run, which has an inventory without content."""
+    objects.put(hook, run.layout.inventory, b"")
+    publishing.publish(hook, run, results)
 
 
 def test_files_that_desktops_leave_behind_are_no_images(hook: S3Hook, build: Build) -> None:
@@ -327,10 +336,10 @@ def test_a_bucket_elsewhere_is_named(hook: S3Hook, build: Build) -> None:
 def test_a_published_run_is_not_overwritten(hook: S3Hook, build: Build, *, later_run: bool) -> None:
     put_images(hook, "A/1.jpg")
     run = build()
-    publishing.publish(hook, run, {"run": run.name, "listed": LISTED})
+    publish_results(hook, run, {"run": run.name, "listed": LISTED})
     if later_run:
         another = replace(run, name="later", layout=RunLayout(run.settings, "later"))
-        publishing.publish(hook, another, {"run": "later", "listed": LISTED})
+        publish_results(hook, another, {"run": "later", "listed": LISTED})
 
     with pytest.raises(AirflowFailException, match=r"is published: clearing it would overwrite it; trigger a new run$"):
         inventory.find_new(hook, run)
@@ -341,7 +350,7 @@ def test_the_space_of_another_network_cannot_be_kept(hook: S3Hook, build: Build)
     run = build()
     earlier = replace(run, name="earlier", layout=RunLayout(run.settings, "earlier"))
     results = {"run": "earlier", "listed": LISTED, "model_id": "mobilenetv2-other-224-v1"}
-    publishing.publish(hook, earlier, results)
+    publish_results(hook, earlier, results)
 
     with pytest.raises(
         AirflowFailException, match=r"^refit is off, but the published components are of the network mobilenetv2-other"

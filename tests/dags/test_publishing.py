@@ -12,7 +12,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ConnectionClosedError
 
-from fruit_features import history, publishing
+from fruit_features import history, objects, publishing
 from fruit_features.layout import RunLayout
 from fruit_features.run import Run
 
@@ -20,10 +20,16 @@ Named = Callable[[str], Run]
 
 
 @pytest.fixture
-def named(make_run: Callable[..., Run]) -> Named:
-    """Runs of these names, on one bucket."""
+def named(hook: S3Hook, make_run: Callable[..., Run]) -> Named:
+    """Runs of these names, on one bucket, each with an inventory."""
     run = make_run()
-    return lambda name: replace(run, name=name, layout=RunLayout(run.settings, name))
+
+    def name_it(name: str) -> Run:
+        named = replace(run, name=name, layout=RunLayout(run.settings, name))
+        objects.put(hook, named.layout.inventory, f"inventory of {name}".encode())
+        return named
+
+    return name_it
 
 
 def results(name: str, hour: int) -> dict[str, Any]:
@@ -53,6 +59,43 @@ def test_each_published_run_keeps_what_was_published(hook: S3Hook, named: Named)
     publishing.publish(hook, named("2"), results("2", 2))
 
     assert json.loads(hook.read_key("results/run=1/published.json", "fruits")) == first
+
+
+def test_the_inventory_of_what_is_published_outlives_what_was_made_for_the_run(hook: S3Hook, named: Named) -> None:
+    run = named("1")
+    there: list[bool] = []
+    place = run.layout.published_inventory
+    hook.get_conn().meta.events.register(
+        "before-parameter-build.s3.PutObject", lambda params, **_: there.append(objects.exists(hook, place))
+    )
+    publishing.publish(hook, run, results("1", 1))
+
+    assert all(there), "readers that see latest.json must find it"
+    assert hook.read_key(place.key, "fruits") == "inventory of 1"
+    assert hook.get_key(place.key, "fruits").content_type == "application/vnd.apache.parquet"
+    hook.delete_objects("fruits", run.layout.inventory.key)
+    assert publishing.find_inventory(hook, run.layout, "1") == place
+
+
+def test_a_run_whose_inventory_has_expired_is_not_published(hook: S3Hook, named: Named) -> None:
+    run = named("1")
+    hook.delete_objects("fruits", run.layout.inventory.key)
+
+    with pytest.raises(AirflowFailException, match=r"runs/1/inventory/inventory\.parquet is not there any more"):
+        publishing.publish(hook, run, results("1", 1))
+    assert not hook.check_for_key("results/latest.json", "fruits")
+
+
+def test_results_whose_inventory_is_gone_are_made_anew(hook: S3Hook, named: Named) -> None:
+    """Of earlier versions, which left it only where it expires: "Which fruit is this?" can show them no more."""
+    run = named("1")
+    publishing.publish(hook, run, results("1", 1) | {"fingerprint": "f"})
+    hook.delete_objects("fruits", run.layout.published_inventory.key)
+    assert publishing.latest_results(hook, named("2"))["fingerprint"] == "f"
+
+    hook.delete_objects("fruits", run.layout.inventory.key)
+
+    assert publishing.latest_results(hook, named("2")) == latest(hook) | {"fingerprint": None}
 
 
 def test_results_of_an_older_listing_are_not_published(hook: S3Hook, named: Named) -> None:
@@ -92,10 +135,10 @@ def test_a_retry_whose_first_answer_was_lost_finds_itself_published(hook: S3Hook
     def lose(**_: Any) -> None:
         raise ConnectionClosedError(endpoint_url="s3")
 
-    events = hook.get_conn().meta.events
+    run, events = named("A"), hook.get_conn().meta.events
     events.register("after-call.s3.PutObject", lose)
     with pytest.raises(ConnectionClosedError):
-        publishing.publish(hook, named("A"), results("A", 5))
+        publishing.publish(hook, run, results("A", 5))
     events.unregister("after-call.s3.PutObject", lose)
     published = latest(hook)
     publishing.publish(hook, named("A"), results("A", 5))

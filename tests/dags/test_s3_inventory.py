@@ -13,9 +13,9 @@ import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_features import inventory, publishing
+from fruit_features import inventory
 from fruit_features.run import Run
-from tests.dags.test_inventory import MODEL_ID, WEIGHTS, etag, extracted, put_images, written
+from tests.dags.test_inventory import MODEL_ID, WEIGHTS, etag, extracted, publish_results, put_images, written
 
 Build = Callable[..., Run]
 FOLDER = "inventories/fruits/daily"
@@ -129,7 +129,7 @@ def test_what_is_newer_than_the_inventory_is_found_by_a_later_run(hook: S3Hook, 
 
 def test_an_inventory_older_than_what_is_published_is_refused(hook: S3Hook, build: Build) -> None:
     put_parquet(hook, KEYS)
-    publishing.publish(hook, build(), {"run": "1", "listed": "2026-11-22T09:00:00+00:00", "model_id": MODEL_ID})
+    publish_results(hook, build(), {"run": "1", "listed": "2026-11-22T09:00:00+00:00", "model_id": MODEL_ID})
     run = Run.from_params(build().settings.model_dump(), "next")
 
     with pytest.raises(

@@ -16,7 +16,16 @@ from fruit_features.layout import RunLayout
 from fruit_features.requests import emr_requests
 from fruit_features.run import Plan, Run
 from fruit_features.settings import ConfigError
-from tests.dags.test_inventory import LISTED, MODEL_ID, WEIGHTS, extracted, put_images, rejected, written
+from tests.dags.test_inventory import (
+    LISTED,
+    MODEL_ID,
+    WEIGHTS,
+    extracted,
+    publish_results,
+    put_images,
+    rejected,
+    written,
+)
 from tests.dags.test_requests import ARTIFACTS
 
 Build = Callable[..., Run]
@@ -82,7 +91,7 @@ def test_a_new_network_takes_over_when_it_has_all_images(hook: S3Hook, build: Bu
     put_images(hook, *(f"A/{number}.jpg" for number in range(5)))
     paths = [f"s3://fruits/images/A/{number}.jpg" for number in range(5)]
     extracted(hook, "run=old", paths, model_id="old network")
-    publishing.publish(hook, build("old"), {"run": "old", "listed": LISTED, "model_id": "old network"})
+    publish_results(hook, build("old"), {"run": "old", "listed": LISTED, "model_id": "old network"})
 
     found = []
     for plan, taken in slices(hook, build):
@@ -105,7 +114,7 @@ def test_results_that_show_some_images_do_not_look_finished(hook: S3Hook, build:
     first, taken = next(slices(hook, build))
     extracted(hook, "run=0", [f"s3://fruits/images/{name}" for name in taken])
     published = {"run": "0", "listed": LISTED, "model_id": MODEL_ID, "left": first.left, "fingerprint": None}
-    publishing.publish(hook, build("0"), published)
+    publish_results(hook, build("0"), published)
     extracted(hook, "run=failed", ["s3://fruits/images/A/3.jpg"])
 
     last = inventory.find_new(hook, build("2"))

@@ -84,12 +84,12 @@ def test_follow_prints_tasks_once_and_progress_and_returns_errors(
 
 def test_the_copy_of_the_bucket_has_what_the_application_needs(tmp_path: Path) -> None:
     needed = ["images/Kiwi/1 %.jpg", "features/run=a/part-1.parquet", "models/m/model.tflite", "results/latest.json"]
-    needed.append("runs/b/inventory/inventory.parquet")
+    needed.append("results/run=b/inventory.parquet")
     with LocalEmr(port=0) as aws:
         aws.reset()
         s3 = client("s3", aws.endpoint_url)
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-        for key in [*needed, "logs/x", "runs/a/inventory/inventory.parquet", "results/run=a/report.html"]:
+        for key in [*needed, "logs/x", "runs/b/inventory/inventory.parquet", "results/run=a/inventory.parquet"]:
             s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
         copy_bucket(s3, "b", tmp_path)
 
