@@ -8,6 +8,9 @@ since the latest results were listed, or in the last `min_age_days`. Of the othe
 | `results/run=<run>/`, `runs/<run>/` | always |
 | `features/run=<run>/`, `rejects/run=<run>/` | where no image of a kept run has a row of its network in them |
 
+Features of a network that no run has published stay, with the rejects beside them: a new network's images may be taken in slices.
+A run that writes again while this deletes keeps what it has.
+
 Files of `results/ledger/` that its `latest.json` does not name go once they are a day old.
 
 `delete_unneeded` names each folder in its log, with its size. Trigger it, read that, then trigger it with `dry_run` off. In a
@@ -40,8 +43,7 @@ def delete_unneeded(params: dict[str, Any], run_id: str) -> str:
     if params["dry_run"]:
         told = f"dry_run is on: {unneeded} would be deleted"
     else:
-        retention.delete(hook, run.layout, unneeded)
-        told = f"deleted {unneeded}"
+        told = f"deleted {retention.delete(hook, run.layout, unneeded)}"
     hook.log.info(told)
     return told
 

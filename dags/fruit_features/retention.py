@@ -2,10 +2,12 @@
 
 **Kept** are the newest published runs, whatever `latest.json` names, and every run that has written anything since the latest
 results were listed, or lately. Of the others go inventory, manifest and results; features and rejects only where no image of a
-kept run has its row there. Of the ledger's files goes what its pointer does not name.
+kept run has its row there, and not before a run has published results of their network. Of the ledger's files goes what its
+pointer does not name.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,25 +15,17 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-import pyarrow as pa
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_features import datasets, history, listing, objects
+from fruit_features import listing, objects
 from fruit_features.layout import Location, RunLayout
 from fruit_features.ledger import read_ledger
-from fruit_features.workspace import Workspace, workspace
+from fruit_features.needed import needed_folders
 
 AT_ONCE = 10  # as many connections as boto3 keeps open
 KEYS_PER_REQUEST = 1000  # S3's limit for deleting
 LEDGER_AGE = timedelta(days=1)
-
-# The images of kept runs, with the network whose features they show; without one, any network's count.
-NEEDED = pa.schema([(name, pa.string()) for name in (*datasets.KEY, "model_id")])
-IN_USE = """
-    SELECT list(DISTINCT outcomes.folder) FROM outcomes JOIN needed USING (path, etag)
-    WHERE outcomes.reason IS NOT NULL OR needed.model_id IS NULL OR needed.model_id = outcomes.model_id
-"""
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +37,16 @@ class Folder:
     Attributes:
         where: the folder.
         run: whose it is.
-        count: how many objects there are.
-        size: their bytes.
+        size: bytes of all objects.
         newest: when the last of them was written (ISO 8601, UTC).
+        keys: theirs.
     """
 
     where: Location
     run: str
-    count: int = 0
     size: int = 0
     newest: str = ""
+    keys: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -63,14 +57,16 @@ class Unneeded:
         folders: where that is.
         latest: the run that `latest.json` named when they were found.
         ledgers: files of earlier ones.
+        seen: all folders of the runs in question, needed ones too, as they were then.
     """
 
     folders: list[Folder] = field(default_factory=list)
     latest: str = ""
     ledgers: list[listing.Listed] = field(default_factory=list)
+    seen: dict[str, list[Folder]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        count, size = sum(one.count for one in self.folders), sum(one.size for one in self.folders)
+        count, size = sum(len(one.keys) for one in self.folders), sum(one.size for one in self.folders)
         told = f"{count:,} objects in {len(self.folders)} folders, {megabytes(size)}"
         if old := len(self.ledgers):
             told += f"; {old} old ledger{'s' * (old > 1)}, {megabytes(sum(one.size for one in self.ledgers))}"
@@ -100,20 +96,27 @@ def find_unneeded(hook: S3Hook, layout: RunLayout, *, keep_runs: int, min_age: t
         return Unneeded()
     latest = objects.read_json(hook, layout.latest, "run", "listed")
     folders = _folders(hook, layout)
-    kept = {latest["run"], *_newest_published(hook, layout, folders, keep_runs)}
+    published = _published(hook, layout, folders) | {latest["run"]: latest}
+    newest = sorted(published, key=lambda run: (str(published[run].get("listed", "")), run), reverse=True)
+    kept = {latest["run"], *newest[:keep_runs]}
     # A run that has published nothing since may have extracted images that the next one counts on.
     since = min(latest["listed"], (now - min_age).isoformat())
     kept |= {folder.run for folder in folders if _time(folder.newest) >= _time(since)}
     others = [folder for folder in folders if folder.run not in kept]
-    in_use = _in_use(hook, layout, others, kept, latest["run"])
-    found = [folder for folder in others if folder.where not in in_use]
+    roots = tuple(f"{root.key}/" for root in (layout.features, layout.rejects))
+    judged = {folder.where for folder in others if folder.where.key.startswith(roots)}
+    needed = needed_folders(hook, layout, judged, kept, published)
+    found = [folder for folder in others if folder.where not in needed]
+    seen = defaultdict(list)
+    for folder in others:
+        seen[folder.run].append(folder)
     for folder in found:
-        log.info("not needed: %s (%d objects, %s)", folder.where, folder.count, megabytes(folder.size))
-    return Unneeded(found, latest["run"], _old_ledgers(hook, layout, now))
+        log.info("not needed: %s (%d objects, %s)", folder.where, len(folder.keys), megabytes(folder.size))
+    return Unneeded(found, latest["run"], _old_ledgers(hook, layout, now), seen)
 
 
-def delete(hook: S3Hook, layout: RunLayout, unneeded: Unneeded) -> None:
-    """Delete what was found.
+def delete(hook: S3Hook, layout: RunLayout, unneeded: Unneeded) -> Unneeded:
+    """Delete what was found, but for runs that have written since: somebody has cleared them. Return what was deleted.
 
     Raises:
         AirflowFailException: other results are published meanwhile, so that the rule must be asked again; or S3 refuses.
@@ -124,13 +127,18 @@ def delete(hook: S3Hook, layout: RunLayout, unneeded: Unneeded) -> None:
             f"nothing was deleted: {layout.latest} names run {published} now, not {unneeded.latest} as when this was looked "
             "for; trigger it again"
         )
-    client: Any = hook.get_conn()
-    for folder in unneeded.folders:
-        with listing.own_parser(client):
-            keys = [found.key for found in _listed(client, folder.where.bucket, f"{folder.where.key}/")]
-        _delete(client, folder.where, keys)
-        log.info("deleted %s (%d objects, %s)", folder.where, folder.count, megabytes(folder.size))
+    client, going = hook.get_conn(), {folder.where for folder in unneeded.folders}
+    deleted = Unneeded(latest=published, ledgers=unneeded.ledgers)
+    for run in sorted({folder.run for folder in unneeded.folders}):
+        if _folders(hook, layout, run) != unneeded.seen[run]:
+            log.warning("not deleted: run %s has written since this was looked for", run)
+            continue
+        for folder in (each for each in unneeded.seen[run] if each.where in going):
+            _delete(client, folder.where, folder.keys)
+            deleted.folders.append(folder)
+            log.info("deleted %s (%d objects, %s)", folder.where, len(folder.keys), megabytes(folder.size))
     _delete(client, layout.ledger, [found.key for found in unneeded.ledgers])
+    return deleted
 
 
 def _delete(client: Any, where: Location, keys: list[str]) -> None:
@@ -157,22 +165,22 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _folders(hook: S3Hook, layout: RunLayout) -> list[Folder]:
-    """Return what there is of each run in each place."""
+def _folders(hook: S3Hook, layout: RunLayout, run: str = "") -> list[Folder]:
+    """Return what there is of each run, or of one, in each place: that which says that a run was published is the last one."""
     client = hook.get_conn()
-    roots = [(layout.runs, ""), *((root, "run=") for root in (layout.results, layout.features, layout.rejects))]
+    roots = [(layout.features, "run="), (layout.rejects, "run="), (layout.runs, ""), (layout.results, "run=")]
     with listing.own_parser(client), ThreadPoolExecutor(len(roots)) as pool:
-        return list(chain.from_iterable(pool.map(lambda each: _of_runs(client, *each), roots)))
+        return list(chain.from_iterable(pool.map(lambda each: _of_runs(client, *each, run), roots)))
 
 
-def _of_runs(client: Any, root: Location, start: str) -> Iterable[Folder]:
+def _of_runs(client: Any, root: Location, start: str, only: str) -> Iterable[Folder]:
     found: dict[str, Folder] = {}
-    for item in _listed(client, root.bucket, f"{root.key}/{start}"):
+    for item in _listed(client, root.bucket, f"{root.key}/{start}{only and f'{only}/'}"):
         run, slash, _ = item.key.removeprefix(f"{root.key}/{start}").partition("/")
         if not slash:  # an object of somebody's beside the runs' folders
             continue
         folder = found.setdefault(run, Folder(root / f"{start}{run}", run))
-        folder.count += 1
+        folder.keys.append(item.key)
         folder.size += item.size
         folder.newest = max(folder.newest, item.last_modified)
     return found.values()
@@ -182,50 +190,13 @@ def _listed(client: Any, bucket: str, prefix: str) -> Iterator[listing.Listed]:
     return chain.from_iterable(listing.pages(client, bucket, prefix))
 
 
-def _newest_published(hook: S3Hook, layout: RunLayout, folders: list[Folder], count: int) -> list[str]:
-    """Return the published runs whose listing is newest."""
-
-    def listed(run: str) -> tuple[str, str]:
-        marker = layout.results / f"run={run}" / "published.json"
-        return (str(objects.read_json(hook, marker).get("listed", "")) if objects.exists(hook, marker) else "", run)
-
-    runs = [folder.run for folder in folders if folder.where == layout.results / f"run={folder.run}"]
+def _published(hook: S3Hook, layout: RunLayout, folders: list[Folder]) -> dict[str, dict[str, Any]]:
+    """Return what each published run has published."""
+    markers = {
+        folder.run: folder.where / "published.json"
+        for folder in folders
+        if folder.where == layout.results / f"run={folder.run}" and f"{folder.where.key}/published.json" in folder.keys
+    }
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [run for when, run in sorted(pool.map(listed, runs), reverse=True) if when][:count]
-
-
-def _in_use(hook: S3Hook, layout: RunLayout, others: list[Folder], kept: set[str], latest: str) -> set[Location]:
-    """Return the folders of features and rejects that an image of a kept run has a row in, or that cannot be judged."""
-    roots = (layout.features.key, layout.rejects.key)
-    judged = {folder.where for folder in others if folder.where.key.startswith(tuple(f"{root}/" for root in roots))}
-    if not judged:
-        return set()
-    with workspace() as work:
-        if not _collect_needed(hook, layout, work, kept, latest):
-            return judged
-        foreign = history.collect_outcomes(hook, layout, work, None)
-        (found,) = work.row(IN_USE)
-    in_use = set(found or ())
-    return {where for where in judged if where.uri in in_use} | (foreign & judged)
-
-
-def _collect_needed(hook: S3Hook, layout: RunLayout, work: Workspace, kept: set[str], latest: str) -> bool:
-    """Make the table `needed` of the kept runs' inventories; return whether that of the latest results is there."""
-    files, found = datasets.filesystem(hook), set()
-    with work.collect("needed", NEEDED) as rows:
-        for run in sorted(kept):
-            inventory, pointer = (layout.runs / run / name for name in ("inventory/inventory.parquet", "model.json"))
-            if not objects.exists(hook, inventory):  # of a run that has ended before it wrote one, or it has expired
-                continue
-            found.add(run)
-            model_id = objects.read_json(hook, pointer)["model_id"] if objects.exists(hook, pointer) else None
-            for batch in datasets.stream(files, inventory, datasets.KEY):
-                model = pa.array([model_id] * len(batch), pa.string())
-                rows.add(pa.table([batch["path"], batch["etag"], model], NEEDED))
-    if latest not in found:
-        log.warning(
-            "the inventory of run %s, whose results are published, is not there any more: no features and no rejects can go "
-            "before the next run has published",
-            latest,
-        )
-    return latest in found
+        found = pool.map(lambda where: objects.read_json(hook, where), markers.values())
+        return dict(zip(markers, found, strict=True))

@@ -57,10 +57,17 @@ class History:
         # Later than the clock by which S3 dates what is written here.
         listed = (NOW - timedelta(days=10) + timedelta(hours=day)).isoformat()
         document = {"run": name, "listed": listed, "model_id": model}
+        datasets.write(self.files, results / "inventory.parquet", table)
         objects.put(self.hook, results / "pca" / "part-0.parquet", b"vectors")
         objects.put_json(self.hook, results / "published.json", document)
         if latest:
             objects.put_json(self.hook, self.layout.latest, document)
+
+    def expire(self, *names: str) -> None:
+        """What these runs have in `runs/` goes, by the bucket's own rule, after 90 days."""
+        self.hook.delete_objects(
+            "fruits", [key for name in names for key in self.hook.list_keys("fruits", f"runs/{name}/")]
+        )
 
     def keys(self) -> set[str]:
         return set(self.hook.list_keys("fruits"))
@@ -171,12 +178,51 @@ def test_folders_that_cannot_be_judged_stay(history_of: History, caplog: pytest.
     objects.put(history_of.hook, history_of.layout.features / "run=1" / "part-9.parquet", b"somebody's")
     assert found(history_of) == ["rejects/run=1", "results/run=1", "runs/1"]
 
-    history_of.hook.delete_objects(
-        "fruits", "runs/2/inventory/inventory.parquet"
-    )  # the bucket's own rule, after 90 days
+
+def test_what_kept_runs_show_stays_after_their_own_folders_have_expired(history_of: History) -> None:
+    history_of.run("1", "a")
+    history_of.published("1", "ab", day=1)
+    history_of.run("2", "b")
+    history_of.published("2", "b", day=2)
+    history_of.run("3", "c")
+    history_of.published("3", "c", day=3)
+    history_of.expire("1", "2", "3")
+
+    assert found(history_of, keep_runs=3) == []
+    assert found(history_of, keep_runs=2) == ["features/run=1", "rejects/run=1", "results/run=1"]
+
+
+@pytest.mark.parametrize("run", ["2", "3"])
+def test_no_features_go_while_nobody_knows_what_a_kept_run_shows(
+    history_of: History, caplog: pytest.LogCaptureFixture, run: str
+) -> None:
+    """One that an earlier version has published, without a copy of its inventory."""
+    for number, name in enumerate("123", 1):
+        history_of.run(name, "abc"[number - 1])
+        history_of.published(name, "abc"[number - 1], day=number)
+    assert "features/run=1" in found(history_of, keep_runs=2)
+    history_of.hook.delete_objects("fruits", f"results/run={run}/inventory.parquet")
+    assert "features/run=1" in found(history_of, keep_runs=2), "it is in runs/ still"
+    history_of.expire(run)
+
     with caplog.at_level(logging.WARNING):
-        assert found(history_of) == ["results/run=1", "runs/1"]
-    assert "no features and no rejects can go before the next run has published" in caplog.text
+        assert found(history_of, keep_runs=2) == ["results/run=1", "runs/1"]
+    assert f"no features and no rejects can go: the inventory of {run} is gone" in caplog.text
+
+
+def test_features_of_a_network_that_is_not_published_yet_stay(
+    history_of: History, caplog: pytest.LogCaptureFixture
+) -> None:
+    """New weights are tried by hand, in slices, while the schedule goes on with the old ones."""
+    history_of.run("1", "a")
+    history_of.published("1", "a", day=1)
+    history_of.run("slice", "a", rejects="x", model="mobilenetv2-new-224-v1")
+    history_of.run("2", "b")
+    history_of.published("2", "ab", day=2)
+
+    with caplog.at_level(logging.INFO):
+        assert found(history_of) == ["rejects/run=1", "results/run=1", "runs/1"]
+    assert "features/run=slice, of a network that no run has published. If none will, delete it by hand" in caplog.text
 
 
 def test_what_goes_is_named_with_its_size_and_nothing_else_is_touched(
@@ -193,7 +239,7 @@ def test_what_goes_is_named_with_its_size_and_nothing_else_is_touched(
             history_of.hook, history_of.layout, keep_runs=1, min_age=timedelta(days=7), now=NOW
         )
     assert "not needed: s3://fruits/features/run=1 (2 objects, 0.0 MB)" in caplog.text
-    assert str(unneeded).startswith("9 objects in 4 folders, ")
+    assert str(unneeded).startswith("10 objects in 4 folders, ")
     assert history_of.keys() == before
 
     retention.delete(history_of.hook, history_of.layout, unneeded)
@@ -207,7 +253,7 @@ def test_what_goes_is_named_with_its_size_and_nothing_else_is_touched(
         "results/run=1",
         "runs/1",
     }
-    assert len(gone) == 9
+    assert len(gone) == 10
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -221,8 +267,8 @@ def test_the_dag_says_what_it_does(history_of: History, *, dry_run: bool) -> Non
 
     told = delete_unneeded.function(params={**params, "dry_run": dry_run}, run_id="manual__1")
 
-    assert told.startswith("dry_run is on: 9 objects" if dry_run else "deleted 9 objects")
-    assert len(before - history_of.keys()) == (0 if dry_run else 9)
+    assert told.startswith("dry_run is on: 10 objects" if dry_run else "deleted 10 objects")
+    assert len(before - history_of.keys()) == (0 if dry_run else 10)
 
 
 def test_nothing_is_deleted_after_other_results_were_published(history_of: History) -> None:
@@ -239,6 +285,28 @@ def test_nothing_is_deleted_after_other_results_were_published(history_of: Histo
     with pytest.raises(AirflowFailException, match=r"nothing was deleted: .* names run 1 now, not 2"):
         retention.delete(history_of.hook, history_of.layout, unneeded)
     assert history_of.keys() == before
+
+
+@pytest.mark.parametrize("written", ["runs/failed/inventory/inventory.parquet", "features/run=failed/part-1.parquet"])
+def test_a_run_that_was_cleared_since_keeps_what_it_has(
+    history_of: History, caplog: pytest.LogCaptureFixture, written: str
+) -> None:
+    history_of.run("failed", "z")
+    for number, name in enumerate("12", 1):
+        history_of.run(name, "ab"[number - 1])
+        history_of.published(name, "ab"[number - 1], day=number)
+    unneeded = retention.find_unneeded(
+        history_of.hook, history_of.layout, keep_runs=1, min_age=timedelta(days=7), now=NOW
+    )
+    assert {folder.run for folder in unneeded.folders} == {"1", "failed"}
+    history_of.hook.load_bytes(b"more", written, "fruits")
+    before = history_of.keys()
+
+    deleted = retention.delete(history_of.hook, history_of.layout, unneeded)
+
+    assert {folder.run for folder in deleted.folders} == {"1"}
+    assert {key for key in before if "failed" in key} <= history_of.keys()
+    assert "not deleted: run failed has written since this was looked for" in caplog.text
 
 
 def test_a_ledger_that_repeats_deleted_features_does_no_harm(
