@@ -115,7 +115,7 @@ def reject_files(uri: str) -> list[DataFile]:
     """
     there = uris.list_files(uri)
     finished = {folder for folder, _, name in (file.rpartition("/") for file in there) if name == "_SUCCESS"}
-    files = {file: size for file, size in there.items() if _is_data(file) and file.rpartition("/")[0] in finished}
+    files = {file: size for file, size in there.items() if is_data(file) and file.rpartition("/")[0] in finished}
     return _counting(uri, files, _parts(files), REJECTS, "rejects")
 
 
@@ -138,14 +138,12 @@ def _counting(uri: str, files: Mapping[str, int], parts: list[str], schema: pa.S
 
 
 def data_files(uri: str) -> dict[str, int]:
-    """Return the sizes of the files in the folder `uri` by their paths in it, but of names that begin with `_` or `.`.
-
-    Those are what Spark and Hive would not read either.
-    """
-    return {file: size for file, size in uris.list_files(uri).items() if _is_data(file)}
+    """Return the sizes of the files in the folder `uri` by their paths in it, of those that `is_data` alone."""
+    return {file: size for file, size in uris.list_files(uri).items() if is_data(file)}
 
 
-def _is_data(file: str) -> bool:
+def is_data(file: str) -> bool:
+    """Say whether Spark and Hive would read a file, by its path in the folder: no part begins with `_` or `.`."""
     return not any(part.startswith(("_", ".")) for part in file.split("/"))
 
 

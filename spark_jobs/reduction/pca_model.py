@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyspark
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 
 from spark_jobs import uris
 from spark_jobs.errors import JobError
 from spark_jobs.reduction.moments import Moments
 from spark_jobs.reduction.pca import Pca, fit
 from spark_jobs.reduction.pipeline_files import pipeline_files
+from spark_jobs.reduction.pipeline_reader import read_pipeline
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def save(model: PcaModel, uri: str) -> None:
 
 
 def load(uri: str, model_id: str | None = None) -> PcaModel:
-    """Read what `save` wrote.
+    """Read what `save` has written, or Spark ML, beside a description.
 
     Args:
         uri: of the pipeline.
@@ -69,7 +68,7 @@ def load(uri: str, model_id: str | None = None) -> PcaModel:
         JobError: there is no such model, no description beside it, or it is of another network.
     """
     description = uris.read_json(description_uri(uri))
-    pca = _load_pca(uri)
+    pca = read_pipeline(uri)
     try:
         origin = {name: description[name] for name in ("model_id", "rows", "run")}
         model = PcaModel(pca, cumulative_variance=description["variance_curve"], **origin)
@@ -78,28 +77,6 @@ def load(uri: str, model_id: str | None = None) -> PcaModel:
     if model_id is not None and model.model_id != model_id:
         raise JobError(f"model {uri} was fitted on features of {model.model_id}, these are of {model_id}")
     return model
-
-
-def _load_pca(uri: str) -> Pca:
-    from pyspark.ml import PipelineModel  # 0.2 s that a run with a PCA of its own need not spend
-    from pyspark.ml.feature import PCAModel, StandardScalerModel
-
-    try:
-        pipeline = PipelineModel.load(uri)
-    except (PySparkException, Py4JJavaError) as error:
-        reason = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
-        raise JobError(f"model {uri}: cannot be loaded: {reason}") from error
-    match pipeline.stages:
-        case [StandardScalerModel() as scaler, PCAModel() as reduction]:
-            return Pca(
-                mean=scaler.mean.toArray(),
-                scale=scaler.std.toArray(),
-                components=reduction.pc.toArray(),
-                explained_variance_ratio=reduction.explainedVariance.toArray(),
-            )
-        case stages:
-            names = [type(stage).__name__ for stage in stages]
-            raise JobError(f"model {uri}: not a standardization and a PCA, but {names}")
 
 
 def description_uri(uri: str) -> str:
