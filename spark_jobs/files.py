@@ -26,7 +26,7 @@ def read_end(path: str, size: int) -> tuple[bytes, Stored]:
         return stream.read(), Stored(whole, "")
 
 
-def open_for_reading(path: str) -> BinaryIO:
+def open_for_reading(path: str, size: int | None = None) -> BinaryIO:  # noqa: ARG001 - S3's need it
     """Open a file, without a buffer: it reads what it is asked for."""
     return Path(path).open("rb", buffering=0)
 

@@ -153,9 +153,9 @@ def _fetch_thoroughly(path: str, accept: Callable[[Stored], None], **part: str) 
 class _Reader(io.RawIOBase):
     """A seekable stream of an object that requests exactly what is read."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, size: int | None) -> None:
         self._path = path
-        self._size = size_of(path)
+        self._size = size_of(path) if size is None else size
         self._position = 0
 
     def readable(self) -> bool:
@@ -182,9 +182,9 @@ class _Reader(io.RawIOBase):
         return len(content)
 
 
-def open_for_reading(path: str) -> io.RawIOBase:
-    """Open an object."""
-    return _Reader(path)
+def open_for_reading(path: str, size: int | None = None) -> io.RawIOBase:
+    """Open an object; with a request for its size, unless that is known."""
+    return _Reader(path, size)
 
 
 def put(path: str, content: bytes, *, replace: bool, content_type: str) -> Stored | None:

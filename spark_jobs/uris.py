@@ -116,14 +116,18 @@ def read_end(uri: str, size: int) -> tuple[bytes, Stored]:
 
 
 @contextmanager
-def open_for_reading(uri: str) -> Iterator[Any]:
+def open_for_reading(uri: str, size: int | None = None) -> Iterator[Any]:
     """Open a seekable stream of `uri` that reads exactly what it is asked for.
+
+    Args:
+        uri: of the file or object.
+        size: in bytes, if it is known: saves a request.
 
     Raises:
         JobError: it cannot be read; the message names it.
     """
     place, path = _place(uri)
-    with _naming(uri, "read"), place.open_for_reading(path) as stream:
+    with _naming(uri, "read"), place.open_for_reading(path, size) as stream:
         yield stream
 
 

@@ -18,7 +18,8 @@ from pyarrow import parquet
 from spark_jobs import uris
 from spark_jobs.errors import JobError
 from spark_jobs.extraction.reading import ManifestRow
-from spark_jobs.footers import row_group_lengths
+from spark_jobs.footers import read_stored_footer, row_group_lengths
+from spark_jobs.stored import Stored
 
 MANIFEST_COLUMNS = ["path", "label", "etag", "size"]
 ROWS_AT_ONCE = 16_384
@@ -144,7 +145,7 @@ def read_chunk(chunk: Chunk, job: str) -> list[ManifestRow]:
     """
     rows: list[ManifestRow] = []
     first = 0
-    for number, length in enumerate(_row_group_lengths(chunk.manifest, job)):
+    for number, length in enumerate(row_group_lengths(_footer(chunk.manifest, job)[0])):
         start, stop = max(chunk.first, first) - first, min(chunk.first + chunk.images, first + length) - first
         if start < stop:
             rows += _manifest_rows(_row_group(chunk.manifest, number, job).slice(start, stop - start))
@@ -155,15 +156,21 @@ def read_chunk(chunk: Chunk, job: str) -> list[ManifestRow]:
 
 
 @lru_cache(maxsize=1)
-def _row_group_lengths(uri: str, job: str) -> tuple[int, ...]:  # noqa: ARG001 - part of the cache's key
-    with uris.open_for_reading(uri) as stream:
-        return row_group_lengths(parquet.read_metadata(stream))
+def _footer(uri: str, job: str) -> tuple[parquet.FileMetaData, Stored]:  # noqa: ARG001 - part of the cache's key
+    return read_stored_footer(uri)
 
 
 @lru_cache(maxsize=2)  # the tasks of a worker are often neighbors: 16,384 rows are 1 MB
-def _row_group(uri: str, number: int, job: str) -> pa.Table:  # noqa: ARG001 - part of the cache's key
-    with uris.open_for_reading(uri) as stream:
-        return parquet.ParquetFile(stream, pre_buffer=True).read_row_group(number, MANIFEST_COLUMNS)
+def _row_group(uri: str, number: int, job: str) -> pa.Table:
+    # With many slots nearly every task needs a row group that its worker has not read: one request, as the footer is there.
+    footer, stored = _footer(uri, job)
+    try:
+        with uris.open_for_reading(uri, stored.size) as stream:
+            return parquet.ParquetFile(stream, metadata=footer, pre_buffer=True).read_row_group(
+                number, MANIFEST_COLUMNS
+            )
+    except pa.ArrowException as error:
+        raise JobError(f"manifest {uri}: cannot be read, or has changed since the step began: {error}") from error
 
 
 def _rows(uri: str) -> Iterator[ManifestRow]:

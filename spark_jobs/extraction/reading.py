@@ -18,7 +18,8 @@ MAX_BYTES = 100_000_000
 # enough to hide two rounds of 32 requests at 100 ms each.
 BATCH_IMAGES = 64
 BATCH_BYTES = 32_000_000
-# The first batches are short: the network starts after a handful of images, not after a full batch.
+# The first batches are short: the network starts after a handful of images, not after a full batch. As many refused images are
+# a missing permission if none before them could be read; fewer may be closed ones that happen to come first.
 FIRST_IMAGES = BATCH_IMAGES // 8
 
 ALLOW = "allow the job's role s3:GetObject on the images, and kms:Decrypt on their key if they have one"
@@ -63,14 +64,18 @@ def read_ahead(
     Args:
         rows: consumed one batch ahead.
         read: reads a batch; `read_many` by default.
+
+    Raises:
+        JobError: what `read_many` raises, or all images are refused: the job lacks a permission.
     """
+    permission = _Permission()
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
         upcoming: Future[list[Outcome]] | None = None
         for batch in batches(rows):
             if upcoming is not None and (batch[0].size or 0) > BATCH_BYTES:
                 yield from _drained(upcoming)
                 upcoming = None
-            following = ahead.submit(_read_batch, batch, read or read_many)
+            following = ahead.submit(_read_batch, batch, read or read_many, permission)
             if upcoming is not None:
                 yield from _drained(upcoming)
             upcoming = following
@@ -114,23 +119,51 @@ def read_many(rows: Sequence[ManifestRow]) -> list[Content]:
         with ThreadPoolExecutor(8) as threads:
             for index, content in zip(local, threads.map(_read_file, [rows[index] for index in local]), strict=True):
                 contents[index] = content
-    _check_permission(rows, contents)
     return contents
 
 
-def _check_permission(rows: Sequence[ManifestRow], contents: Sequence[Content]) -> None:
-    """Tell a permission that the job lacks, which fails it, from images that are closed: fewer than the first batch has."""
-    denied = [
-        content for content in contents if isinstance(content, Rejected) and content.reason == Reason.ACCESS_DENIED
-    ]
-    if len(denied) == len(rows) >= FIRST_IMAGES and "InvalidObjectState" not in denied[0].detail:
-        raise JobError(
-            f"{rows[0].path} and the {len(rows) - 1} images after it are all refused ({denied[0].detail}): {ALLOW}"
-        )
+class _Permission:
+    """Tells a permission that a task lacks, which fails it, from images that are closed, which are rejected.
+
+    The task lacks it if whatever it asks for first is refused, `FIRST_IMAGES` at least, in however many batches: a few
+    photographs fill one.
+    """
+
+    def __init__(self) -> None:
+        self._granted = False
+        self._refused: list[tuple[ManifestRow, Rejected]] = []
+
+    def check(self, outcomes: Sequence[Outcome]) -> None:
+        """Take the next batch into account.
+
+        Raises:
+            JobError: naming the images and what S3 says.
+        """
+        if self._granted or any(_was_granted(content) for _, content in outcomes):
+            self._granted = True
+            return
+        for row, content in outcomes:
+            if isinstance(content, Rejected) and content.reason == Reason.ACCESS_DENIED:
+                self._refused.append((row, content))
+        if len(self._refused) >= FIRST_IMAGES:
+            row, refusal = self._refused[0]
+            others = len(self._refused) - 1
+            raise JobError(f"{row.path} and {others} images after it are all refused ({refusal.detail}): {ALLOW}")
 
 
-def _read_batch(batch: list[ManifestRow], read: Callable[[Sequence[ManifestRow]], list[Content]]) -> list[Outcome]:
-    return list(zip(batch, read(batch), strict=True))
+def _was_granted(content: Content) -> bool:
+    """Say whether S3 has answered as to somebody who may read: the image, which version there is, or that it is archived."""
+    if not isinstance(content, Rejected):
+        return True
+    return content.reason == Reason.CHANGED or "InvalidObjectState" in content.detail
+
+
+def _read_batch(
+    batch: list[ManifestRow], read: Callable[[Sequence[ManifestRow]], list[Content]], permission: _Permission
+) -> list[Outcome]:
+    outcomes = list(zip(batch, read(batch), strict=True))
+    permission.check(outcomes)
+    return outcomes
 
 
 def _drained(batch: Future[list[Outcome]]) -> Iterator[Outcome]:

@@ -1,24 +1,30 @@
 """Reading from S3, over its real protocol: local_emr runs in its own environment and fails on demand."""
 
+import io
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 
 from spark_jobs import s3 as s3_objects
-from spark_jobs import s3_clients, uris
+from spark_jobs import s3_clients, schemas, uris
 from spark_jobs.errors import JobError
 from spark_jobs.extraction import reading, reading_s3
+from spark_jobs.extraction.chunks import Chunk, read_chunk
 from spark_jobs.extraction.reading import ManifestRow, read_ahead, read_many
 from spark_jobs.extraction.rejects import Reason, Rejected
 
 from .test_reading import AWKWARD_NAMES
 
 Fail = Callable[..., None]
+DENIED = Reason.ACCESS_DENIED
 
 
 @pytest.fixture
@@ -269,12 +275,29 @@ def test_an_image_that_nobody_here_can_decrypt_costs_itself_alone(s3: Any, fail:
     assert read == b"content"
 
 
-def test_images_that_are_all_denied_are_a_missing_permission(s3: Any, fail: Fail) -> None:
-    sources = [put(s3, f"Kiwi/{number}") for number in range(8)]
+@pytest.mark.parametrize("size", [7, 5_000_000, 40_000_000])  # read 8, 6 and 1 at a time
+def test_images_that_are_all_denied_are_a_missing_permission(s3: Any, fail: Fail, size: int) -> None:
+    sources = [replace(put(s3, f"Kiwi/{number:02}"), size=size) for number in range(20)]
     fail(fault="s3-error", status=403, key="Kiwi/*")
 
-    with pytest.raises(JobError, match=r"s3://fruits/Kiwi/0 and the 7 images after it .* s3:GetObject .* kms:Decrypt"):
-        read_many(sources)
+    with pytest.raises(JobError, match=r"s3://fruits/Kiwi/00 and \d+ images after it .* s3:GetObject .* kms:Decrypt"):
+        list(read_ahead(sources))
+
+
+def test_closed_images_cost_themselves_alone_once_one_could_be_read(s3: Any, fail: Fail) -> None:
+    sources = [put(s3, f"Kiwi/{number:03}") for number in range(300)]
+    fail(fault="s3-error", status=403, key="Kiwi/1*")
+    contents = [content for _, content in read_ahead(sources)]
+
+    assert contents[:100] == contents[200:] == [b"content"] * 100
+    assert [content.reason for content in contents[100:200] if isinstance(content, Rejected)] == [DENIED] * 100
+
+
+def test_archived_images_are_no_missing_permission(s3: Any, fail: Fail) -> None:
+    sources = [put(s3, f"Kiwi/{number}") for number in range(9)]
+    fail(fault="s3-error", status=403, code="InvalidObjectState", key="Kiwi/*")
+
+    assert [content.reason for _, content in read_ahead(sources) if isinstance(content, Rejected)] == [DENIED] * 9
 
 
 def test_closed_images_that_happen_to_be_a_batch_cost_themselves_alone(s3: Any, fail: Fail) -> None:
@@ -383,3 +406,18 @@ def test_a_file_whose_body_breaks_off_is_asked_for_again(s3: Any, fail: Fail) ->
     fail(fault="s3-drop", after_bytes=4000, key="features/1", method="GET")
     with pytest.raises(JobError, match="s3://fruits/features/1: cannot be read: "):
         uris.read_bytes(uri)
+
+
+def test_a_chunk_whose_row_group_is_not_at_hand_takes_one_request(s3: Any) -> None:
+    """With many slots that is nearly every chunk."""
+    rows = [{"path": f"s3://fruits/{number}", "label": "Kiwi", "etag": "e", "size": 1} for number in range(60)]
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schemas.MANIFEST), stream, row_group_size=20)
+    s3.put_object(Bucket="fruits", Key="manifest.parquet", Body=stream.getvalue())
+    requests: list[str] = []
+    s3_clients.client().meta.events.register("before-call.s3", lambda model, **_: requests.append(model.name))
+    chunks = [Chunk(f"{first}", "s3://fruits/manifest.parquet", first, 20) for first in (0, 20, 40)]
+    read = [[row.path for row in read_chunk(chunk, "this test's")] for chunk in chunks]
+
+    assert [path for paths in read for path in paths] == [row["path"] for row in rows]
+    assert requests == ["GetObject"] * 3, "the footer is read once, and with obstore"
