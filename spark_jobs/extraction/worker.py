@@ -19,6 +19,7 @@ from pyspark import Accumulator, Broadcast, TaskContext
 
 from spark_jobs import schemas, uris
 from spark_jobs.extraction.chunks import Chunk, read_chunk
+from spark_jobs.extraction.deaths import at_work
 from spark_jobs.extraction.feature_file import Reject, encode
 from spark_jobs.extraction.mobilenet import Interpreter, ModelArtifact
 from spark_jobs.extraction.processing import ChildProcess, ProcessImage, process
@@ -71,7 +72,8 @@ class Extraction:
         writing: list[Future[Stored | None]] = []
         with (
             ThreadPoolExecutor(1, thread_name_prefix="commit") as writer,
-            processing(self.artifact.value, isolated=is_retry) as process_image,
+            at_work(self.job) as worker_has_died,
+            processing(self.artifact.value, isolated=is_retry or worker_has_died) as process_image,
         ):
             for chunk in todo:
                 result = extract(islice(outcomes, chunk.images), process_image, model_id)
@@ -121,7 +123,7 @@ def processing(artifact: ModelArtifact, *, isolated: bool) -> Iterator[ProcessIm
 
     Args:
         artifact: the network, built with the first image, so that reading starts before.
-        isolated: in a child process, since an image may have ended the first attempt's worker.
+        isolated: in a child process, since an image may have ended this task's first worker, or another one may end the next.
     """
     if isolated:
         with ChildProcess(artifact) as child:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pyspark import SparkFiles
 
 from sample_data import list_file, write_manifest
 from spark_jobs.extraction.chunks import cut_manifest
@@ -41,7 +42,7 @@ class Counter:
 def photographs(folder: Path, number: int) -> list[Path]:
     """Images whose content differs, but for every 20th."""
     folder.mkdir(parents=True)
-    files = [folder / f"{index:03}.png" for index in range(number)]
+    files = [folder / f"{index:04}.png" for index in range(number)]
     for index, file in enumerate(files):
         Image.new("RGB", (20, 20), (index % 20, 100, 100)).save(file)
     return files
@@ -73,8 +74,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [row for file in sorted(folder.glob("part-*")) for row in pq.ParquetFile(file).read().to_pylist()]
 
 
-def test_an_attempt_that_comes_late_changes_nothing(tmp_path: Path, model_pointer: Path) -> None:
+def test_an_attempt_that_comes_late_changes_nothing(
+    tmp_path: Path, model_pointer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a straggler's does, or that of an executor that was given up: even the images may be others by then."""
+    monkeypatch.setattr(SparkFiles, "getRootDirectory", lambda: str(tmp_path))
     files = photographs(tmp_path / "Kiwi", 3)
     manifest = write_manifest(tmp_path / "manifest", map(list_file, files))
     artifact = read_artifact(f"file://{model_pointer}")
@@ -181,3 +185,22 @@ def test_an_image_that_ends_its_worker_costs_itself_alone(tmp_path: Path, start:
     assert {(row["reason"], row["detail"]) for row in rejects} == {
         ("crashed_worker", "the process that decoded it ended with exit code -6")
     }
+
+
+def test_images_that_end_their_workers_in_many_tasks_do_not_cost_the_executor(tmp_path: Path, start: Start) -> None:
+    """Spark takes an executor out after eight failed tasks (`session.DEFAULTS`), and here there is no other."""
+    files = photographs(tmp_path / "Kiwi", 1_200)
+    poison = files[7::50]  # one in each chunk
+    for file in poison:
+        file.write_bytes(b"poison")
+    write_manifest(tmp_path / "manifest", map(list_file, files))
+    (tmp_path / "crash").mkdir()
+    (tmp_path / "crash/sitecustomize.py").write_text(CRASHING_DECODER)
+    process = start(master="local[4,8]", PYTHONPATH=str(tmp_path / "crash"))
+    output, _ = process.communicate()
+
+    assert process.returncode == 0, output
+    assert len(rows(tmp_path / "features")) == 1_200 - 24
+    rejects = rows(tmp_path / "rejects")
+    assert [row["path"] for row in rejects] == [f"file://{file}" for file in poison]
+    assert {row["reason"] for row in rejects} == {"crashed_worker"}
