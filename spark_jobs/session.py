@@ -20,7 +20,7 @@ from spark_jobs.python_worker import lighten
 
 # Applied unless spark-submit was given other values.
 DEFAULTS = {
-    "spark.ui.enabled": "false",  # a web server for the minute that a job takes; event logs are kept without it
+    "spark.ui.enabled": "false",  # a web server that nobody opens on a cluster without ports; event logs are kept without it
     # A node that fails its tasks (no credentials, a full disk) gets none any more; the other attempts run elsewhere. Two on
     # one executor, as a one-node cluster has no elsewhere; three on one node, as an image that takes its container along fails
     # the tasks beside it, too; eight tasks, as images that end their worker fail some. So two bad nodes do not end the job.

@@ -27,7 +27,7 @@ SPARK_DEFAULTS = {
     "spark.executor.memory": f"{HEAP_MB}m",
     "spark.executor.memoryOverhead": f"{OVERHEAD_MB}m",
     "spark.driver.memory": "4g",
-    # The driver only plans and schedules, and is done in minutes: with the C1 compiler only, extract_features on 2,000 images
+    # The driver only plans and schedules, however long the job takes: with the C1 compiler only, extract_features on 2,000 images
     # ends 6 % sooner, reduce_dimensions 12 %.
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
     # Nodes are equal and requests to S3 time out by themselves: a second attempt would only take cores from the rest.

@@ -33,6 +33,8 @@ _MAGIC = {
     b"BM": "BMP",
     b"RIFF": "WEBP",
 }
+# A BMP's second header begins with its own length. Two letters alone would make an image of any text on BMWs.
+_BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 _UNSUPPORTED_MAGIC = {
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
@@ -201,7 +203,11 @@ def _format(content: bytes) -> str:
     if not content:
         raise Rejected(Reason.EMPTY, "0 bytes")
     kind = next((name for magic, name in _MAGIC.items() if content.startswith(magic)), None)
-    if kind and (kind != "WEBP" or content[8:12] == b"WEBP"):
+    if kind == "WEBP" and content[8:12] != b"WEBP":
+        kind = None
+    if kind == "BMP" and len(content) >= 18 and int.from_bytes(content[14:18], "little") not in _BMP_HEADERS:
+        kind = None
+    if kind:
         return kind
     if content[4:8] == b"ftyp":
         raise Rejected(Reason.UNSUPPORTED, "HEIC, AVIF or another ISO media file")

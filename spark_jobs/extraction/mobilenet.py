@@ -122,9 +122,9 @@ class ModelArtifact:
 class Interpreter:
     """The network, ready to run: built once per Python worker.
 
-    One image at a time and one thread: on one core batches of 1 and 2 run at the same rate, 8 and 16 lose a fifth
-    (142, 146, 108, 102 images/s), and every core already has its own worker. OpenVINO runs at the same rate (133) with
-    three times the memory; pinning workers to their cores gains nothing.
+    One image at a time and one thread: on one core batches of 1 and 2 run at the same rate, those of 8 and 16 lose a quarter,
+    and every core already has its own worker. OpenVINO runs at the same rate with three times the memory; pinning workers to
+    their cores gains nothing.
 
     Args:
         artifact: the model.

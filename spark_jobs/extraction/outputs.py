@@ -151,8 +151,8 @@ class Outputs:
                 uris.delete_file(uris.join(self.features, name))
         images = images_checksum((str(reject["path"]), _text(reject["etag"])) for reject in rejects)
         of_rejects = {REJECTS_FILE: {**stored._asdict(), "rows": len(rejects), "images": images}}
-        self._mark(self.rejects, model_id, of_rejects)
         self._mark(self.features, model_id, {name: _facts(file) for name, file in files.items()})
+        self._mark(self.rejects, model_id, of_rejects)  # last: from now on they count as tries at these images
 
     def _mark(self, folder: str, model_id: str, files: Mapping[str, Mapping[str, object]]) -> None:
         document = {"model_id": model_id, "files": files}

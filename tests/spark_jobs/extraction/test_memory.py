@@ -3,13 +3,19 @@
 import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from fruit_features.executors import LARGEST_IMAGE_MB, WORKER_MB
+from spark_jobs import schemas
+from spark_jobs.extraction.chunks import IMAGES
 from spark_jobs.extraction.images import MAX_MEMORY, MAX_PIXELS, MAX_SIDE, decode
 from spark_jobs.extraction.rejects import Reason, Rejected
 from tests.conftest import PROJECT
@@ -34,6 +40,25 @@ for row, content in read_ahead(rows):
     process(network, content)
     before = before or megabytes("VmRSS")
 print(before, megabytes("VmHWM") - before)
+"""
+# A worker that runs a task, as Spark's do, of two of the longest chunks, from S3 to S3; it prints its peak.
+TASK = """
+import re, sys
+from pathlib import Path
+from types import SimpleNamespace
+from pyspark import SparkFiles
+from spark_jobs.extraction.chunks import IMAGES, Chunk
+from spark_jobs.extraction.worker import Accumulators, Extraction
+from spark_jobs.models import read_artifact
+from spark_jobs.python_worker import lighten
+
+lighten()
+SparkFiles.getRootDirectory = lambda: sys.argv[2]
+broadcast = SimpleNamespace(value=read_artifact(sys.argv[1]))
+chunks = [Chunk(f"part-{number}", "s3://fruits/long/manifest.parquet", number * IMAGES[1], IMAGES[1]) for number in (0, 1)]
+ignored = Accumulators(*[SimpleNamespace(add=lambda _: None)] * 4)
+assert len(Extraction("a job", broadcast, "s3://fruits/long/features", ignored).run(chunks)) == 2
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024)
 """
 SQUARE = int(MAX_PIXELS**0.5)
 WIDE = (MAX_SIDE, MAX_PIXELS // MAX_SIDE)
@@ -90,6 +115,21 @@ def test_a_worker_holds_the_largest_image(kind: str, tmp_path: Path, model_point
 
     assert before <= WORKER_MB
     assert 90 < grown <= LARGEST_IMAGE_MB, f"{before} MB, and {grown} more"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_holds_the_longest_chunks_and_the_clients_of_s3(s3: Any, tmp_path: Path, model_pointer: Path) -> None:
+    photograph = BytesIO()
+    noise("RGB", 100).save(photograph, "JPEG")
+    etag = s3.put_object(Bucket="fruits", Key="long/1.jpg", Body=photograph.getvalue())["ETag"].strip('"')
+    row = {"path": "s3://fruits/long/1.jpg", "label": "Kiwi", "etag": etag, "size": photograph.tell()}
+    manifest = BytesIO()
+    pq.write_table(pa.Table.from_pylist([row] * IMAGES[1] * 2, schemas.MANIFEST), manifest)
+    s3.put_object(Bucket="fruits", Key="long/manifest.parquet", Body=manifest.getvalue())
+    command = [sys.executable, "-c", TASK, model_pointer, tmp_path]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+
+    assert 100 < int(done.stdout) <= WORKER_MB
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "JPEG"])

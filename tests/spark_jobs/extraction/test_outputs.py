@@ -15,6 +15,7 @@ from spark_jobs.extraction.chunks import Chunk
 from spark_jobs.extraction.driver import run_extraction
 from spark_jobs.extraction.feature_file import encode
 from spark_jobs.extraction.outputs import Outputs, check_reject_share
+from spark_jobs.stored import Stored
 
 from .test_feature_file import features, reject
 
@@ -135,6 +136,24 @@ def test_an_attempt_that_fails_while_it_looks_leaves_the_marks(
     with pytest.raises(JobError, match="S3 fails"):
         run_extraction(Mock(), CHUNKS, Mock(), outputs)
     assert uris.exists(f"{outputs.features}/_SUCCESS"), "the next attempt must know what was written"
+
+
+def test_rejects_do_not_count_as_tries_before_the_features_are_marked(
+    outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bytes = uris.write_bytes
+    for chunk in CHUNKS:
+        write(outputs, chunk, encode(features(10), [], "m"))
+
+    def fail(uri: str, content: bytes) -> Stored:
+        if uri == f"{outputs.features}/_SUCCESS":
+            raise JobError("S3 fails")
+        return write_bytes(uri, content)
+
+    monkeypatch.setattr(uris, "write_bytes", fail)
+    with pytest.raises(JobError, match="S3 fails"):
+        close(outputs)
+    assert not uris.exists(f"{outputs.rejects}/_SUCCESS")
 
 
 @pytest.mark.parametrize("mark", [None, b"", b"Dear reader", b"[]", b'{"files": {"a": 1}}'])
