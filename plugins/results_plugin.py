@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -61,8 +61,8 @@ def _conf(run_id: str) -> Mapping[str, Any]:
     return conf if isinstance(conf, Mapping) else {}
 
 
-def records() -> dict[str, dict[str, Any]]:
-    """Return what Airflow knows of every run that has ended, by the name of its folder.
+def records(names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return what Airflow knows of those of these runs that have ended, by the names of their folders.
 
     Its `seconds`; `cost_usd`, `cost_usd_per_1000` new images and the `estimate` in words, None where unknown.
     """
@@ -73,8 +73,15 @@ def records() -> dict[str, dict[str, Any]]:
 
     columns = select(DagRun.run_id, DagRun.start_date, DagRun.end_date).where(DagRun.dag_id == DAG_ID)
     with create_session() as session:
-        rows = session.execute(columns.where(DagRun.start_date.is_not(None), DagRun.end_date.is_not(None))).all()
-        pushed = select(XComModel).where(XComModel.dag_id == DAG_ID, XComModel.key.in_(["figures", "estimate"]))
+        ended = session.execute(columns.where(DagRun.start_date.is_not(None), DagRun.end_date.is_not(None))).all()
+        rows = [
+            row for row in ended if run_name(row.run_id) in names
+        ]  # which no database can tell: names lack characters
+        pushed = select(XComModel).where(
+            XComModel.dag_id == DAG_ID,
+            XComModel.run_id.in_([row.run_id for row in rows]),
+            XComModel.key.in_(["figures", "estimate"]),
+        )
         values = {(each.run_id, each.key): XComModel.deserialize_value(each) for each in session.scalars(pushed)}
     # What is no dict, an XCom backend has elsewhere.
     told = {name: value for name, value in values.items() if isinstance(value, dict)}
@@ -105,8 +112,11 @@ def _application() -> list[dict[str, str]]:
     return [{"name": "Which fruit is this?", "href": url, "destination": "nav", "category": "browse"}]
 
 
-class _WhenAsked:
-    """The applications, made when the API server asks: every worker loads plugins, and the imports take 1.6 s."""
+class LazyApps:
+    """The applications, made when the API server asks: every worker loads plugins, and the imports take 1.6 s.
+
+    A descriptor: to `AirflowPlugin` the applications are an attribute of the class, so a property would come too late.
+    """
 
     def __get__(self, *_: object) -> list[dict[str, Any]]:
         return _apps()
@@ -116,7 +126,7 @@ class ResultsPlugin(AirflowPlugin):
     """Mounts the pages and names them in the UI."""
 
     name = "fruit_results"
-    fastapi_apps = _WhenAsked()
+    fastapi_apps = LazyApps()
     external_views = [  # noqa: RUF012
         {
             "name": "Fruit results",

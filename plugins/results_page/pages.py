@@ -1,7 +1,7 @@
 """The pages: server-side HTML without scripts, every route for people who may see the DAG's runs."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -37,7 +37,7 @@ REPORT_HEADERS = HEADERS | {
 }
 
 Open = Callable[[str | None], Results]
-Records = Callable[[], Mapping[str, Mapping[str, Any]]]
+Records = Callable[[Collection[str]], Mapping[str, Mapping[str, Any]]]
 
 may_see_runs = requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID)
 
@@ -47,7 +47,7 @@ def create_app(open_results: Open, records: Records, forget: Callable[[], None] 
 
     Args:
         open_results: gives the results that belong to a run_id, or with None those of the default bucket; raises ResultsError.
-        records: gives what Airflow knows of each run, by its name: `seconds`, `cost_usd`,
+        records: gives what Airflow knows of these runs, by their names: `seconds`, `cost_usd`,
             `cost_usd_per_1000`, `estimate`.
         forget: called when S3 gives no answer, so that `open_results` asks for a new client.
     """
@@ -93,7 +93,7 @@ def _add_runs(app: FastAPI, page: Callable[..., HTMLResponse], open_results: Ope
             total=len(names),
             number=number,
             pages=pages,
-            records=records(),
+            records=records([each.name for each in shown]),
             top="./",
             bucket=results.bucket,
         )
@@ -102,7 +102,7 @@ def _add_runs(app: FastAPI, page: Callable[..., HTMLResponse], open_results: Ope
     def one(run: str) -> HTMLResponse:
         """Show a run's figures and its report; `run` is a run_id or the name of its folder."""
         found = open_results(run).run(run_name(run))
-        return page("run.html", run=found, records=records(), top="../", here=run)
+        return page("run.html", run=found, records=records([found.name]), top="../", here=run)
 
     @app.get("/runs/{run}/report")
     def report(run: str) -> StreamingResponse:
@@ -123,7 +123,7 @@ def _add_images(app: FastAPI, page: Callable[..., HTMLResponse], open_results: O
     @app.get("/runs/{run}/varieties")
     def variety(run: str, label: str) -> HTMLResponse:
         """Show the first images of a variety."""
-        keys = image_keys(open_results(run), label)
+        keys = image_keys(open_results(run), run_name(run), label)
         return page("variety.html", run=run_name(run), label=label, keys=keys, top="../../", here=run)
 
     @app.get("/runs/{run}/image")

@@ -65,7 +65,7 @@ def test_the_results_page_shows_pictures(account: Account, images_bucket: str) -
         policies.append(document(account.client("iam"), stack.outputs["ImagesPolicyArn"]))
     account.client("s3").put_object(Bucket=images_bucket or "orchard", Key="images/Kiwi/1.jpg", Body=PHOTO)
     results_plugin._results.cache_clear()  # of another test's endpoint
-    app = pages.create_app(lambda _: results_plugin.open_results(None), dict)  # without Airflow's database
+    app = pages.create_app(lambda _: results_plugin.open_results(None), lambda _: {})  # without Airflow's database
     app.dependency_overrides[pages.may_see_runs] = lambda: None
 
     with TestClient(app) as browser:

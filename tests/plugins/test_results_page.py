@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import boto3
 import pyarrow as pa
@@ -23,7 +24,7 @@ from fastapi.testclient import TestClient
 import results_plugin
 from local_emr import LocalEmr
 from results_page import pages
-from results_page.images import NO_PICTURE
+from results_page.images import NO_PICTURE, image_keys
 from results_page.reading import Results, ResultsError, run_name
 from tests.conftest import PROJECT
 
@@ -49,7 +50,8 @@ def app(results: Results) -> FastAPI:
         return results
 
     costs = {"cost_usd": 0.136, "cost_usd_per_1000": 0.0123, "estimate": "$0.20 (0.2 h of 3 x m5.xlarge)"}
-    return pages.create_app(open_results, lambda: {"manual__2026-01-02": {"seconds": 3725.0, **costs}})
+    known = {"manual__2026-01-02": {"seconds": 3725.0, **costs}}
+    return pages.create_app(open_results, lambda names: {name: known[name] for name in names if name in known})
 
 
 @pytest.fixture
@@ -161,6 +163,61 @@ def test_a_variety_shows_its_images_and_nothing_else_of_the_bucket(client: TestC
     assert client.get("/fruits/runs/r/image?key=images/../results/latest.json").status_code == 404
 
 
+@pytest.mark.parametrize("place", ["results/run=r/inventory.parquet", "runs/r/inventory/inventory.parquet"])
+def test_a_variety_shows_its_images_wherever_their_folder_lies(client: TestClient, s3: Any, place: str) -> None:
+    """Two row groups, of which one lists no Kiwi; and what is not below the images' prefix is not shown."""
+    folders = ["images/2024/Apple", "images/2024/Kiwi", "images/2025/Kiwi", "other/Kiwi"]
+    rows = [
+        {"path": f"s3://{BUCKET}/{folder}/{number:02}.jpg", "label": folder.rpartition("/")[2]}
+        for folder in folders
+        for number in range(10)
+    ]
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), content, row_group_size=10)
+    s3.put_object(Bucket=BUCKET, Key=place, Body=content.getvalue())
+    s3.put_object(Bucket=BUCKET, Key="images/Kiwi/not of this run.jpg", Body=b"")
+    page = client.get("/fruits/runs/r/varieties?label=Kiwi").text
+
+    keys = [unquote(key) for key in re.findall(r'<img src="image\?key=([^"]*)"', page)]
+    assert keys == [row["path"].removeprefix(f"s3://{BUCKET}/") for row in rows[10:30]]
+
+
+def test_of_a_large_inventory_only_what_is_shown_is_read(results: Results, s3: Any) -> None:
+    rows = [
+        {"path": f"s3://{BUCKET}/images/{n // 1000:03}/{n:07}.jpg", "label": f"{n // 1000:03}"} for n in range(200_000)
+    ]
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), content, row_group_size=16 * 1024)
+    s3.put_object(Bucket=BUCKET, Key="results/run=r/inventory.parquet", Body=content.getvalue())
+    lengths: list[int] = []
+    s3.meta.events.register("after-call.s3.GetObject", lambda parsed, **_: lengths.append(parsed["ContentLength"]))
+
+    assert image_keys(results, "r", "150") == [f"images/150/{n:07}.jpg" for n in range(150_000, 150_060)]
+    assert sum(lengths) < len(content.getvalue()) / 4
+    assert len(lengths) <= 6
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", parquet([{"path": "x"}])])
+def test_an_inventory_that_is_none_shows_no_images(client: TestClient, s3: Any, content: bytes) -> None:
+    s3.put_object(Bucket=BUCKET, Key="results/run=r/inventory.parquet", Body=content)
+    page = client.get("/fruits/runs/r/varieties?label=Kiwi")
+
+    assert (page.status_code, "No images of this variety" in page.text) == (200, True)
+
+
+def test_airflow_is_asked_of_the_runs_that_are_shown_only(results: Results, s3: Any) -> None:
+    asked: list[list[str]] = []
+    app = pages.create_app(lambda _: results, lambda names: asked.append(sorted(names)) or {})
+    app.dependency_overrides[pages.may_see_runs] = lambda: None
+    for number in range(30):
+        put_run(s3, f"manual__2026-01-01T10-00-{number:02}")
+    with TestClient(app) as client:
+        for url in ("/?page=2", "/runs/manual__2026-01-01T10:00:07"):
+            assert client.get(url).status_code == 200
+
+    assert asked == [[f"manual__2026-01-01T10-00-{number:02}" for number in range(5)], ["manual__2026-01-01T10-00-07"]]
+
+
 def test_rejects_have_pictures_where_a_browser_can_show_them(client: TestClient, s3: Any) -> None:
     row = {"path": f"s3://{BUCKET}/images/Kiwi/a & b.jpg", "label": "Kiwi", "reason": "too_large", "detail": ""}
     s3.put_object(Bucket=BUCKET, Key="rejects/run=r/part-0.parquet", Body=parquet([row] * 150))
@@ -176,7 +233,7 @@ def test_images_of_another_bucket_have_pictures_too(s3: Any) -> None:
     s3.put_object(Bucket="photos", Key="Kiwi/1.jpg", Body=b"\x89PNG")
     row = {"path": "s3://photos/Kiwi/1.jpg", "label": "Kiwi", "reason": "too_large", "detail": ""}
     s3.put_object(Bucket=BUCKET, Key="rejects/run=r/part-0.parquet", Body=parquet([row]))
-    app = pages.create_app(lambda _: Results(s3, BUCKET, "", "", "photos"), dict)
+    app = pages.create_app(lambda _: Results(s3, BUCKET, "", "", "photos"), lambda _: {})
     app.dependency_overrides[pages.may_see_runs] = lambda: None
     with TestClient(app) as client:
         for page in ("rejects", "varieties?label=Kiwi"):
@@ -235,7 +292,7 @@ def test_a_client_whose_keys_were_changed_is_forgotten(aws: LocalEmr, s3: Any, m
 
     monkeypatch.setenv("FRUITS_BUCKET", BUCKET)
     monkeypatch.setattr(results_plugin, "_results", lru_cache(results_plugin._results.__wrapped__))
-    app = pages.create_app(open_results, dict, results_plugin.forget)
+    app = pages.create_app(open_results, lambda _: {}, results_plugin.forget)
     app.dependency_overrides[pages.may_see_runs] = lambda: None
     with TestClient(app) as client:
         connect("old")

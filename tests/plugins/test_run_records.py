@@ -1,5 +1,6 @@
 """What the plugins keep in Airflow's own database, and read there: the note of a run, its duration and cost."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,14 +105,16 @@ def test_the_results_page_knows_duration_cost_and_estimate(
         push(session, "figures", figures)
         push(session, "estimate", estimate, "find_new_images")
 
-    class Given:
-        def __enter__(self) -> Any:
-            return session
+    monkeypatch.setattr("airflow.utils.session.create_session", lambda: contextlib.nullcontext(session))
+    name = "manual__2026-01-01T00-00-00-00-00"
+    assert results_plugin.records([name, "another"]) == {name: {"seconds": 90.0, **known}}
 
-        def __exit__(self, *_: object) -> None:
-            return None
 
-    monkeypatch.setattr("airflow.utils.session.create_session", Given)
-    assert results_plugin.records() == {
-        "manual__2026-01-01T00-00-00-00-00": {"seconds": 90.0, **known},
-    }
+def test_what_other_runs_have_said_is_not_read(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.models.xcom import XComModel
+
+    push(session, "figures", {"cost_usd": 0.41})
+    monkeypatch.setattr("airflow.utils.session.create_session", lambda: contextlib.nullcontext(session))
+    monkeypatch.setattr(XComModel, "deserialize_value", lambda _: pytest.fail("an XCom was read"))
+
+    assert results_plugin.records(["another"]) == {}
