@@ -65,10 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         writing = pool.submit(timings.call, "project", results.save_vectors, context, chosen.features, model)
         with timings("report"):
             report = Report.build(options.run, chosen.summary, moments, model, options.target, found.sample)
-        saving.result()
-        vectors = writing.result()
+        written = {"pca": writing.result(), "model": saving.result()}
     compared = reading.result().compared(report.content, moments)
-    written = results.written(vectors)
     page = report.save(options.output, timings.seconds, results.sizes(chosen.features, written), compared, written)
     log.info("%d images in %d components: %s", moments.count, model.pca.n_components, page)
 

@@ -42,6 +42,11 @@ class Dataset:
         return [(self.where / name).path for name in self.names]
 
 
+def is_hidden(name: str) -> bool:
+    """Say whether Spark and Hive pass over a file, by its path in the folder."""
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
 class Outputs:
     """The datasets and documents of a run in S3."""
 
@@ -99,8 +104,8 @@ class Outputs:
         del vectors[SUCCESS]
         written = {folder: Written.parse(top / "report.json", files) for folder, files in said.items()}
         for folder, known in written.items():
-            there = vectors if folder == "pca" else self.listed(top / folder)
-            files = {name: found for name, found in there.items() if not name.rpartition("/")[2].startswith(("_", "."))}
+            there = self.listed(top / folder)  # whatever the names: whoever reads a folder reads all but hidden files
+            files = {name: found for name, found in there.items() if not is_hidden(name)}
             file_checks.check_files(top / folder, files, known)
         return Dataset(top / "pca", sorted(vectors), written.get("pca"))
 

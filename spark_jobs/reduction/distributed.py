@@ -1,6 +1,7 @@
 """The two passes of a reduction over all features, with Spark: moments and a sample in, files of vectors out."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import reduce
@@ -15,13 +16,14 @@ from pyspark import SparkContext
 from spark_jobs import uris
 from spark_jobs.checksums import Checksums
 from spark_jobs.errors import JobError
+from spark_jobs.reduction import folders
 from spark_jobs.reduction.feature_rows import COLUMNS, Features, Piece, read
 from spark_jobs.reduction.keys import hashes
 from spark_jobs.reduction.moments import Moments, batch_moments, matrix
 from spark_jobs.reduction.pca import Pca
 from spark_jobs.schemas import PCA
 from spark_jobs.session import slots
-from spark_jobs.stored import Facts
+from spark_jobs.stored import Facts, Stored
 
 # How many partial results meet in one place, the driver included: 4 x 13 MB for 1,280 features.
 FAN_IN = 4
@@ -31,6 +33,7 @@ LEAST_ROWS, MOST_ROWS = 4096, 65_536
 
 FILE_BYTES = 64 * 2**20  # a task holds four times as much while it writes
 LEAST_VECTORS = 16_384  # in a file, if there are so many
+OWN_NAME = re.compile(r"part-\d{5}(-[0-9a-f]{16})?\.parquet|_SUCCESS")  # earlier versions left the digest out
 
 
 @dataclass(frozen=True)
@@ -111,13 +114,14 @@ def _in_order(partials: Iterable[tuple[int, Scan]]) -> Scan:
 
 
 def project(context: SparkContext, features: Features, pca: Pca, uri: str) -> dict[str, Facts]:
-    """Write the `schemas.PCA` rows of features, one for one, to the folder `uri`, which is emptied first.
+    """Write the `schemas.PCA` rows of features, one for one, to the folder `uri`, instead of what an earlier attempt has left.
 
-    Returns what is known of the rows of each file, by name: `check_outputs` proves by it that each image has one vector, and
+    Returns what is known of each file and of its rows, by name: `check_outputs` proves by it that each image has one vector, and
     reads few of them.
 
-    A task writes one file of about `FILE_BYTES` at most, in order of path, in one request: it is whole or absent, and another
-    attempt of the task writes the same.
+    A task writes one file of about `FILE_BYTES` at most, in order of path, in one request: it is whole or absent. Its name says
+    what is in it, so an attempt that was given up and goes on writing changes no file of this one: it writes the same rows or
+    another file, which is deleted here, or found by `check_outputs` where it comes later.
 
     Args:
         context: of the job.
@@ -126,27 +130,30 @@ def project(context: SparkContext, features: Features, pca: Pca, uri: str) -> di
         uri: of the folder.
 
     Raises:
-        JobError: the files cannot be written, or have more or fewer rows than the features, or a number is not finite.
+        JobError: the files cannot be written, are not there as they were written, or have more or fewer rows than the features;
+            a file of another program is in the folder, or a number is not finite.
     """
     broadcast = context.broadcast(pca)
     most = max(1, FILE_BYTES // (4 * pca.n_components))
     tasks = features.tasks(slots(context), LEAST_VECTORS, most)
 
-    def write_vectors(numbered: tuple[int, list[Piece]]) -> tuple[str, Facts]:
+    def write_vectors(numbered: tuple[int, list[Piece]]) -> tuple[str, Stored, Facts]:
         number, pieces = numbered
-        name, projected = f"part-{number:05}.parquet", vectors(read(pieces), broadcast.value)
-        uris.write_bytes(uris.join(uri, name), encode(projected))
-        return name, {"rows": len(projected), **asdict(Checksums.of(projected, "features_pca"))}
+        projected = vectors(read(pieces), broadcast.value)
+        checksums = Checksums.of(projected, "features_pca")
+        name = f"part-{number:05}-{checksums.content[:16]}.parquet"
+        stored = uris.write_bytes(uris.join(uri, name), encode(projected))
+        return name, stored, {**stored._asdict(), "rows": len(projected), **asdict(checksums)}
 
-    for name in uris.list_files(uri):
-        uris.delete_file(uris.join(uri, name))
-    written = dict(context.parallelize(enumerate(tasks), max(1, len(tasks))).map(write_vectors).collect())
-    rows = sum(int(facts["rows"]) for facts in written.values())
+    folders.clear(uri, OWN_NAME.fullmatch)
+    written = context.parallelize(enumerate(tasks), max(1, len(tasks))).map(write_vectors).collect()
+    rows = sum(int(facts["rows"]) for _, _, facts in written)
     if rows != features.rows:
         raise JobError(f"{uri}: {rows} vectors of {features.rows} images were written: a bug, please report it")
+    folders.clear(uri, OWN_NAME.fullmatch, {name: stored for name, stored, _ in written})
     uris.write_bytes(uris.join(uri, "_SUCCESS"), b"")
     broadcast.destroy()
-    return written
+    return {name: facts for name, _, facts in written}
 
 
 def vectors(batches: Iterable[pa.RecordBatch], pca: Pca) -> pa.Table:

@@ -14,11 +14,14 @@ import numpy as np
 import pyspark
 
 from spark_jobs import uris
+from spark_jobs.datasets import is_data
 from spark_jobs.errors import JobError
+from spark_jobs.reduction import folders
 from spark_jobs.reduction.moments import Moments
 from spark_jobs.reduction.pca import Pca, fit
 from spark_jobs.reduction.pipeline_files import pipeline_files
 from spark_jobs.reduction.pipeline_reader import read_pipeline
+from spark_jobs.stored import Facts
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,22 @@ def fit_model(
     return PcaModel(found.pca, model_id, moments.count, found.cumulative_variance.tolist(), run)
 
 
-def save(model: PcaModel, uri: str) -> None:
-    """Write the pipeline to `uri` and its description to `<uri>.json`, replacing what is there."""
+def save(model: PcaModel, uri: str) -> dict[str, Facts]:
+    """Write the pipeline to `uri` and its description to `<uri>.json`, instead of what an earlier attempt has left there.
+
+    Returns what is known of the pipeline's files, by name.
+
+    Raises:
+        JobError: a file cannot be written, or is not there as it was written; a file of another program is in the folder.
+    """
     content = pipeline_files(model.pca)
+    folders.clear(uri, content.__contains__)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(uris.delete_file, [uris.join(uri, name) for name in uris.list_files(uri)]))
-        list(pool.map(lambda name: uris.write_bytes(uris.join(uri, name), content[name]), content))
+        stored = pool.map(lambda name: uris.write_bytes(uris.join(uri, name), content[name]), content)
+        written = dict(zip(content, stored, strict=True))
+    folders.clear(uri, content.__contains__, written)
     uris.write_json(description_uri(uri), _description(model))
+    return {name: dict(found._asdict()) for name, found in written.items() if is_data(name)}
 
 
 def load(uri: str, model_id: str | None = None) -> PcaModel:

@@ -169,3 +169,23 @@ def test_a_file_that_was_replaced_since_is_named(reduced: Reduced, name: str) ->
     with pytest.raises(OutputError, match=r"1 file\(s\) are not what the step has written") as raised:
         reduced.check(report)
     assert f"example    {reduced.folder / name}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["pca/part-00001-0123456789abcdef.parquet", "pca/copy.parquet", "model/stages/0/part-1.parquet"]
+)
+def test_a_file_that_has_come_since_is_named(reduced: Reduced, name: str) -> None:
+    """As a task of an attempt that was given up might write it, when its step is repeated and done."""
+    report = reduced.report
+    reduced.hook.load_bytes(b"late", (reduced.folder / name).key, "fruits")
+
+    with pytest.raises(OutputError, match=r"1 file\(s\) are there that the step has not written") as raised:
+        reduced.check(report)
+    assert f"example    {reduced.folder / name}" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["pca/.part-0.crc", "pca/_temporary/0/part-0.parquet"])
+def test_a_file_that_no_reader_reads_may_be_there(reduced: Reduced, name: str) -> None:
+    reduced.hook.load_bytes(b"hidden", (reduced.folder / name).key, "fruits")
+
+    assert reduced.check() == 2 * FILES

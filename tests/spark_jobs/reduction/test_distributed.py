@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from pyspark.sql import SparkSession
 from spark_jobs.checksums import Checksums
 from spark_jobs.datasets import DataFile
 from spark_jobs.errors import JobError
-from spark_jobs.reduction import distributed
+from spark_jobs.reduction import distributed, folders
 from spark_jobs.reduction.distributed import FAN_IN, project, sampled, scan, vectors
 from spark_jobs.reduction.feature_rows import COLUMNS, Features, pack
 from spark_jobs.schemas import FEATURES, PCA
@@ -124,17 +125,21 @@ def test_projecting_standardizes_and_rotates(spark: SparkSession, stored: Stored
     pca = fit_rows(data, components=5).pca
     output = tmp_path / "pca"
     output.mkdir()
-    (output / "part-00007.parquet").write_bytes(b"of an earlier attempt")
+    for name in ("part-00007.parquet", "part-00001-0123456789abcdef.parquet", "_SUCCESS"):
+        (output / name).write_bytes(b"of an earlier attempt")
     facts = project(spark.sparkContext, stored(data, 60), pca, f"file://{output}")
 
-    assert sorted(file.name for file in output.iterdir()) == ["_SUCCESS", "part-00000.parquet"]
+    [name] = facts
+    assert sorted(file.name for file in output.iterdir()) == ["_SUCCESS", name]
     assert spark.read.parquet(str(output)).dtypes == [
         ("path", "string"),
         ("label", "string"),
         ("features_pca", "array<float>"),
     ]
     written = pq.read_table(output)
-    assert facts == {"part-00000.parquet": {"rows": 60, **asdict(Checksums.of(written, "features_pca"))}}
+    checksums = Checksums.of(written, "features_pca")
+    assert name == f"part-00000-{checksums.content[:16]}.parquet"
+    assert facts[name] == {"size": (output / name).stat().st_size, "etag": "", "rows": 60, **asdict(checksums)}
     assert written.schema.remove_metadata() == PCA
     assert written["path"].to_pylist() == [f"s3://b/{index:05}.jpg" for index in range(60)]
     assert written["label"][4].as_py() == "label 4"
@@ -153,6 +158,57 @@ def test_vectors_that_do_not_add_up_are_an_error(spark: SparkSession, stored: St
     with pytest.raises(JobError, match="60 vectors of 59 images were written"):
         project(spark.sparkContext, beyond, fit_rows(data, components=5).pca, f"file://{tmp_path}/pca")
     assert not (tmp_path / "pca/_SUCCESS").exists()
+
+
+def act_late(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something just before the files are compared with what the tasks have written."""
+
+    def clear(uri: str, is_own: Any, written: Any = None) -> None:
+        if written:
+            act()
+        whole(uri, is_own, written)
+
+    whole = folders.clear
+    monkeypatch.setattr(folders, "clear", clear)
+
+
+def test_what_an_attempt_that_was_given_up_writes_late_does_not_count(
+    spark: SparkSession, stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has cut the rows otherwise, for other slots."""
+    data, output = badly_scaled(60, 20), tmp_path / "pca"
+    pca = fit_rows(data, components=5).pca
+
+    def of(some: np.ndarray) -> tuple[str, bytes]:
+        folder = tmp_path / f"{len(some)} rows"
+        [name] = project(spark.sparkContext, stored(some, 60), pca, f"file://{folder}")
+        return name, (folder / name).read_bytes()
+
+    (half, of_half), (same, content) = of(data[:30]), of(data)
+    act_late(monkeypatch, lambda: [(output / half).write_bytes(of_half), (output / same).write_bytes(content)])
+    facts = project(spark.sparkContext, stored(data, 60), pca, f"file://{output}")
+    assert half != same
+    assert list(facts) == [same]
+    assert sorted(file.name for file in output.iterdir()) == ["_SUCCESS", same]
+
+
+def test_a_file_that_was_replaced_since_its_task_wrote_it_is_named(
+    spark: SparkSession, stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, output = badly_scaled(60, 20), tmp_path / "pca"
+    act_late(monkeypatch, lambda: [file.write_bytes(b"other") for file in output.glob("part-*")])
+    with pytest.raises(JobError, match=r"pca/part-00000-.*: Stored\(size=5, .* is there, this job has written"):
+        project(spark.sparkContext, stored(data, 60), fit_rows(data, components=5).pca, f"file://{output}")
+    assert not (output / "_SUCCESS").exists()
+
+
+def test_a_file_of_another_program_is_named_and_left(spark: SparkSession, stored: Stored, tmp_path: Path) -> None:
+    data, other = badly_scaled(60, 20), tmp_path / "pca/mine.parquet"
+    other.parent.mkdir()
+    other.touch()
+    with pytest.raises(JobError, match=r"pca/mine\.parquet: not written by this job"):
+        project(spark.sparkContext, stored(data, 60), fit_rows(data, components=5).pca, f"file://{tmp_path}/pca")
+    assert list(other.parent.iterdir()) == [other]
 
 
 def test_an_image_too_far_from_the_fit_is_named() -> None:

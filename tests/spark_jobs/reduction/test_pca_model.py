@@ -96,6 +96,22 @@ def test_saving_again_replaces(fitted: PcaModel, tmp_path: Path) -> None:
     assert pca_model.load(uri).model_id == "other"
 
 
+def test_what_was_written_is_told_and_what_something_else_has_put_there_is_named(
+    fitted: PcaModel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    written = pca_model.save(fitted, f"file://{folder}")
+    there = {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    marks = {name for name in there if name.endswith("/_SUCCESS")}
+    assert len(marks) == 5
+    assert written == {name: {"size": size, "etag": ""} for name, size in there.items() if name not in marks}
+
+    (folder / "stages/notes.txt").touch()
+    with pytest.raises(JobError, match=r"model/stages/notes\.txt: not written by this job"):
+        pca_model.save(fitted, f"file://{folder}")
+    assert (folder / "stages/notes.txt").exists()
+
+
 def test_a_model_that_is_not_there_is_an_error(saved: str, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"absent\.json: not found"):
         pca_model.load(f"file://{tmp_path}/absent")
