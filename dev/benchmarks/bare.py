@@ -73,7 +73,7 @@ def main() -> None:
     model, manifest, core, cores = sys.argv[1:]
     network = Interpreter(read_artifact(model))
     images = contents(manifest, int(core), int(cores))
-    # What only the first one costs is no further image's price.
+    # What only the first one costs is no additional image's cost.
     network.features(decode(next(images), INPUT_SIZE).pixels)
     started, cpu = time.monotonic(), time.process_time()
     for content in images:

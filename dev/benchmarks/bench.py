@@ -14,10 +14,10 @@ class Sizes:
     """How many images each row takes.
 
     Attributes:
-        few: the smaller of the two jobs whose difference is the price of a further image; also of `seed` and `peer`.
-        more: further images of the larger job, on files.
+        few: the smaller of the two jobs whose difference is the cost of each additional image; also of `seed` and `peer`.
+        more: additional images of the larger job, on files.
         few_s3: the smaller job over S3.
-        more_s3: further images of the larger one.
+        more_s3: additional images of the larger one.
         engine: for which `engine_ratio` is stated.
         cores: of `core_ratio`, for each core.
         latency: of `latency_ratio`.

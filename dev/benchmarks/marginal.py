@@ -1,4 +1,4 @@
-"""The price of a further image, on files and over S3: the difference of two sizes of job, and the bare loop's."""
+"""The cost of each additional image, on files and over S3: the difference of two sizes of job, and the bare loop's."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,18 +11,18 @@ from benchmarks.measuring import Figures, alternating, differences, median, medi
 from benchmarks.s3 import s3
 
 BOUNDS: Bounds = {
-    "marginal_ratio": at_least(0.95, "bare loop's seconds for further images / the job's, files"),
+    "marginal_ratio": at_least(0.95, "bare loop's seconds for additional images / the job's, files"),
     "marginal_s3_ratio": at_least(0.92, "the same over S3; the bare loop reads it with the same client"),
-    "marginal_cpu_ratio": shown("the same as marginal_ratio in processor time of Python: a neighbor has no say in it"),
-    "marginal_images": shown(f"further images of the larger job on files: {FULL.more:,}, {FEWER}"),
+    "marginal_cpu_ratio": shown("the same as marginal_ratio in CPU time of Python, which other processes hardly affect"),
+    "marginal_images": shown(f"additional images of the larger job on files: {FULL.more:,}, {FEWER}"),
     "marginal_s3_images": shown("the same over S3: a quarter of it"),
-    "s3_rate": at_least(0.85, "rate over S3 / on files, of further images; the endpoint runs on the same cores"),
+    "s3_rate": at_least(0.85, "rate over S3 / on files, of additional images; the endpoint runs on the same cores"),
     "engine_ratio": at_least(
         0.90,
         "bare loop's seconds for 20,000 images / the job's, without Spark's start; extrapolated if the larger job has fewer",
     ),
     "bare_rate": shown("images/s of the bare loop on 2 cores: how fast this machine is"),
-    "rate": shown("images/s of the job, further images"),
+    "rate": shown("images/s of the job, additional images"),
     "small_run_ratio": indication("≤", 2.0, "2,000 images: the job's seconds, Spark's start included / bare loop's"),
     "worker_peak_mb": at_most(256, "largest resident size of a Python worker, in the larger job on files"),
     "worker_peak_s3_mb": at_most(256, "the same over S3"),
@@ -64,7 +64,7 @@ def figures(runs: Runs, sizes: Sizes) -> Figures:
         return [share * spent for spent in of(f"bare {side}more", kind)]
 
     def job(side: str, kind: str = "seconds") -> list[float]:
-        """Return what further images cost the job."""
+        """Return what additional images cost the job."""
         return differences(of(f"job {side}more", kind), of(f"job {side}few", kind))
 
     every, every_s3 = sizes.few + sizes.more, sizes.few_s3 + sizes.more_s3

@@ -15,7 +15,7 @@ MILLISECONDS = 30
 
 BOUNDS: Bounds = {
     "core_ratio": at_least(
-        0.97, "job's rate on 2 cores / on 1, further images, as a share of the same of the bare loop"
+        0.97, "job's rate on 2 cores / on 1, additional images, as a share of the same of the bare loop"
     ),
     "core_job_ratio": shown("job's rate on 2 cores / on 1"),
     "core_bare_ratio": shown("the same of the bare loop: what this machine's second core adds"),

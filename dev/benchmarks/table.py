@@ -107,7 +107,7 @@ class Table:
             return ""
         if bound.machine:
             return "(not met)"
-        return f"(not met; others used {row.neighbors:.0%} of the cores)" if row.busy else "MISSED"
+        return f"(not met; other processes used {row.neighbors:.0%} of the CPU)" if row.busy else "MISSED"
 
     def missed(self, bounds: Bounds, names: Collection[str]) -> list[str]:
         """Return the figures of rows that make a run fail: those whose bound is missed, with nobody else to be the cause."""
@@ -130,8 +130,8 @@ class Table:
         loads = [row.load[0] for row in self.rows.values() if row.began]
         busiest = max((row.neighbors for row in self.rows.values()), default=0.0)
         yield f"Size `{self.size}` on {self.machine}; measured {days[0] if days else 'never'}, load before a row"
-        yield f"{min(loads, default=0):.1f} to {max(loads, default=0):.1f}, others used at most {busiest:.0%} of the cores."
-        yield from ("", "| | measured | wanted | what |", "|---|---|---|---|")
+        yield f"{min(loads, default=0):.1f} to {max(loads, default=0):.1f}, other processes used at most {busiest:.0%} of the CPU."
+        yield from ("", "| | measured | target | what |", "|---|---|---|---|")
         for key, value, bound, row in self.found(bounds):
             verdict = (
                 self.verdict(value, bound, row).replace("MISSED", ", **missed**").replace("(", ", ").replace(")", "")
