@@ -118,7 +118,10 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
 
 
 def _holds(operator: str, wanted: Any, value: str | None) -> bool:
-    """Say whether one condition holds; one on a key that the call lacks does not."""
-    if operator not in OPERATORS:
+    """Say whether one condition holds; on a key that the call lacks one does only if its operator ends in `IfExists`."""
+    plain = operator.removesuffix("IfExists")
+    if plain not in OPERATORS:
         raise ValueError(f"condition operator {operator} is not known here: expected {', '.join(OPERATORS)}")
-    return value is not None and any(OPERATORS[operator](str(one), value) for one in _list(wanted))
+    if value is None:
+        return plain != operator
+    return any(OPERATORS[plain](str(one), value) for one in _list(wanted))

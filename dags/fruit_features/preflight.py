@@ -47,16 +47,21 @@ class Account:
 
     Args:
         region: of the cluster.
+
+    Attributes:
+        region: likewise.
+        zones: the availability zones of its subnets, those that have been looked at and found.
     """
 
     def __init__(self, region: str) -> None:
-        self._region = region
+        self.region = region
+        self.zones: set[str] = set()
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
         """Return the client of a service, on Airflow's connection; each is made once."""
         if service not in self._clients:
-            self._clients[service] = ServiceHook(client_type=service, region_name=self._region).conn
+            self._clients[service] = ServiceHook(client_type=service, region_name=self.region).conn
         return self._clients[service]
 
 
@@ -171,6 +176,7 @@ def _subnets(account: Account, request: dict[str, Any]) -> Iterator[str]:
             yield f"the subnet {subnet_id} does not exist in this region: set the ec2_subnet_id param, or {STACK}"
         else:
             known[subnet_id] = subnet["AvailableIpAddressCount"]
+            account.zones.add(subnet["AvailabilityZone"])
     if max(known.values(), default=nodes) < nodes:  # of several EMR takes one that has room
         for subnet_id, free in known.items():
             yield f"the subnet {subnet_id} has {free} free addresses for {nodes} nodes: choose a larger one"
@@ -193,11 +199,23 @@ def _instance_types(account: Account, request: dict[str, Any]) -> Iterator[str]:
     of_groups = [[group] for group in instances.get("InstanceGroups", [])]
     choices = [[one["InstanceType"] for one in alternatives] for alternatives in of_fleets + of_groups]
     offerings = account.client("ec2").get_paginator("describe_instance_type_offerings")
-    wanted = sorted({instance_type for choice in choices for instance_type in choice})
-    pages = offerings.paginate(Filters=[{"Name": "instance-type", "Values": wanted}])
-    offered = {offering["InstanceType"] for page in pages for offering in page["InstanceTypeOfferings"]}
-    for missing in sorted({" or ".join(choice) for choice in choices if not offered & set(choice)}):
-        yield f"{missing} is not offered in this region: choose another instance type"
+    wanted = {"instance-type": {instance_type for choice in choices for instance_type in choice}}
+    where, remedy = {account.region: "this region"}, "choose another instance type"
+    if account.zones:  # a type that a region has is often missing in one of its zones
+        where, remedy = {zone: zone for zone in account.zones}, f"{remedy}, or a subnet in another zone"
+        wanted["location"] = account.zones
+    pages = offerings.paginate(
+        LocationType="availability-zone" if account.zones else "region",
+        Filters=[{"Name": name, "Values": sorted(values)} for name, values in wanted.items()],
+    )
+    offered: dict[str, set[str]] = defaultdict(set)
+    for offering in (one for page in pages for one in page["InstanceTypeOfferings"]):
+        offered[offering["Location"]].add(offering["InstanceType"])
+    missing = {place: sorted({" or ".join(one) for one in choices if not offered[place] & set(one)}) for place in where}
+    if all(missing.values()):  # of several subnets EMR takes one whose zone has them all
+        for place in sorted(missing):
+            for types in missing[place]:
+                yield f"{types} is not offered in {where[place]}: {remedy}"
 
 
 def _counted_vcpus(instance_type: str) -> int:

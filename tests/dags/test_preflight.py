@@ -55,6 +55,25 @@ def test_an_instance_type_that_the_region_does_not_offer(hook: S3Hook, make_run:
         preflight.check_account(hook, make_run(core_instance_type="m0.xlarge"))
 
 
+def test_an_instance_type_that_the_zone_of_the_subnet_does_not_offer(hook: S3Hook, make_run: Build) -> None:
+    ec2 = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+
+    def subnet(zone: str, block: str) -> str:
+        return ec2.create_subnet(VpcId=vpc, AvailabilityZone=zone, CidrBlock=block)["Subnet"]["SubnetId"]
+
+    in_a, in_b = subnet("eu-west-3a", "10.0.0.0/24"), subnet("eu-west-3b", "10.0.1.0/24")  # c5a is not in eu-west-3b
+    preflight.check_account(hook, make_run(core_instance_type="c5a.xlarge", ec2_subnet_id=in_a))
+    with pytest.raises(
+        AirflowFailException, match=r"c5a\.xlarge is not offered in eu-west-3b: choose .* or a subnet in another zone"
+    ):
+        preflight.check_account(hook, make_run(core_instance_type="c5a.xlarge", ec2_subnet_id=in_b))
+
+    several = {"Instances": {"Ec2SubnetIds": [in_a, in_b]}}
+    fleet = {"fleet_instance_types": ["c5a.xlarge", "c5a.2xlarge"], "job_flow_overrides": several}
+    preflight.check_account(hook, make_run(**fleet))
+
+
 def test_the_policy_of_the_template_allows_every_look(
     tmp_path: Path, make_run: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:

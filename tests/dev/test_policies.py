@@ -41,6 +41,9 @@ def test_actions_and_resources(elements: dict[str, Any], call: Call, *, allowed:
         ({"StringEquals": {"k": "v*"}}, {"k": "vw"}, False),
         ({"StringLike": {"k": "v*"}}, {"k": "vw"}, True),
         ({"Bool": {"k": "true"}}, {"k": "True"}, True),
+        ({"StringEqualsIfExists": {"k": "v"}}, {"k": "v"}, True),
+        ({"StringEqualsIfExists": {"k": "v"}}, {"k": "w"}, False),
+        ({"StringEqualsIfExists": {"k": "v"}}, {}, True),
     ],
 )
 def test_conditions(condition: dict[str, Any], conditions: dict[str, str], *, allowed: bool) -> None:

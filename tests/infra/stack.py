@@ -34,12 +34,13 @@ class Stack:
 
 def deploy(cloudformation: Any, iam: Any, *, name: str = "fruit-features", **parameters: str) -> Stack:
     """Create the stack, and read its policies back."""
+    parameters = {"AvailabilityZone": "eu-west-3a"} | parameters  # else moto's is us-east-1a, whatever the region
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Tried to parse AWS::(S3|SQS|Budgets)::")
         cloudformation.create_stack(
             StackName=name,
             TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
-            Capabilities=["CAPABILITY_IAM"],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         )
     (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]

@@ -23,6 +23,10 @@ from tests.infra.stack import TEMPLATE, Stack, deploy, document, justified, labe
 ACCOUNT = "123456789012"
 CLUSTER = f"arn:aws:elasticmapreduce:eu-west-3:{ACCOUNT}:cluster/j-1"
 OURS = {"elasticmapreduce:ResourceTag/application": "fruit-features"}
+NEW = {
+    "elasticmapreduce:RequestTag/application": "fruit-features",
+    "elasticmapreduce:RequestTag/for-use-with-amazon-emr-managed-policies": "true",
+}
 
 
 class Loader(yaml.SafeLoader):
@@ -85,13 +89,27 @@ def test_nothing_that_results_need_expires(resources: dict[str, Any]) -> None:
     assert {"AbortIncompleteMultipartUpload", "NoncurrentVersionExpiration"} <= {key for rule in rules for key in rule}
 
 
+def evaluated(value: Any, prefix: str) -> Any:
+    """What CloudFormation makes of Join and Split of the parameter ImagesPrefix."""
+    if value == {"Ref": "ImagesPrefix"}:
+        return prefix
+    ((function, (separator, of)),) = value.items()
+    if function == "Split":
+        return evaluated(of, prefix).split(separator)
+    assert function == "Join"
+    return separator.join(evaluated(of, prefix))
+
+
 def test_new_images_reach_the_queue(resources: dict[str, Any]) -> None:
     bucket = resources["Bucket"]
     (elsewhere, _, own) = bucket["Properties"]["NotificationConfiguration"]["If"]
     (event,) = own["QueueConfigurations"]
 
     assert elsewhere == "OtherImagesBucket"
-    assert event["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": {"Ref": "ImagesPrefix"}}]}}
+    (rule,) = event["Filter"]["S3Key"]["Rules"]
+    assert rule["Name"] == "prefix"
+    announced = {"images/": "images/", "my fruit/of 2026/": "my+fruit/of+2026/", "season=1/": "season%3D1/"}
+    assert {prefix: evaluated(rule["Value"], prefix) for prefix in announced} == announced, "encoded as in a URL"
     assert bucket["DependsOn"] == "NotificationsPolicy", "S3 refuses a queue that refuses it"
     (allow, _) = resources["NotificationsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert allow["Principal"] == {"Service": "s3.amazonaws.com"}
@@ -110,6 +128,23 @@ def test_what_the_service_role_acts_on_is_tagged(resources: dict[str, Any], name
     tags = {tag["Key"]: tag["Value"] for tag in resources[name]["Properties"]["Tags"]}
 
     assert tags["for-use-with-amazon-emr-managed-policies"] == "true"
+
+
+def test_the_instance_profile_has_the_name_of_its_role(resources: dict[str, Any]) -> None:
+    """Else RunJobFlow may answer "invalid instance profile": emr-iam-roles-custom in EMR's management guide."""
+    assert resources["InstanceProfile"]["Properties"] == {
+        "InstanceProfileName": {"Ref": "NodeRole"},
+        "Roles": [{"Ref": "NodeRole"}],
+    }
+    assert "--capabilities CAPABILITY_NAMED_IAM " in (PROJECT / "docs/aws.md").read_text(encoding="utf-8")
+
+
+def test_the_zone_of_the_subnet_may_be_named(client: Any) -> None:
+    names = {"name": "zone", "BucketName": "zone", "AvailabilityZone": "eu-west-3c"}
+    stack = deploy(client("cloudformation"), client("iam"), **names)
+
+    (subnet,) = client("ec2").describe_subnets(SubnetIds=[stack.dot_env["FRUITS_SUBNET_ID"]])["Subnets"]
+    assert subnet["AvailabilityZone"] == "eu-west-3c"
 
 
 def test_nodes_answer_to_imdsv2_only(resources: dict[str, Any]) -> None:
@@ -162,11 +197,12 @@ def test_a_prefix_with_a_space_is_read_by_a_shell_and_by_the_bundle(client: Any,
     assert found == dict(bundle.fruits(text.splitlines()))
 
 
-def test_a_prefix_holds_nothing_that_ends_its_quotes() -> None:
+def test_a_prefix_holds_nothing_that_ends_its_quotes_or_that_the_notification_would_not_match() -> None:
     pattern = yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader)["Parameters"]["ImagesPrefix"]["AllowedPattern"]
 
-    assert all(re.search(pattern, prefix) for prefix in ("", "images/", "my fruit/", "a/b c/", "é=+%&$/"))
+    assert all(re.search(pattern, prefix) for prefix in ("", "i/", "images/", "my fruit/", "a/b c/", "season=1/"))
     refused = ("images", "/", "/images/", "it's/", 'a"b/', "a\\b/", "a\nFRUITS_BUCKET=other/", "a\r/")
+    assert not any(re.search(pattern, prefix) for prefix in ("é/", "a+b/", "50%/", "a&b/", "$a/", "*/", " a/", "a /"))
     assert not any(re.search(pattern, prefix) for prefix in refused)
 
 
@@ -332,6 +368,14 @@ def test_only_what_takes_no_resource_is_allowed_on_all(stack: Stack) -> None:
     }
 
 
+@pytest.mark.parametrize("tags", [{}, OURS], ids=["new", "ours"])
+def test_airflow_creates_and_limits_its_own_clusters(stack: Stack, tags: dict[str, str]) -> None:
+    for action in ("AddTags", "RunJobFlow"):
+        assert allows([stack.airflow], Call(f"elasticmapreduce:{action}", "*", {**NEW, **tags}))
+    for action in ("PutAutoTerminationPolicy", "PutManagedScalingPolicy"):
+        assert allows([stack.airflow], Call(f"elasticmapreduce:{action}", CLUSTER, tags))
+
+
 DENIED = {
     "airflow": [
         Call("s3:DeleteObject", "arn:aws:s3:::<bucket>/images/Apple/1.jpg"),
@@ -345,6 +389,11 @@ DENIED = {
         Call("elasticmapreduce:TerminateJobFlows", CLUSTER),
         Call("elasticmapreduce:TerminateJobFlows", CLUSTER, {"elasticmapreduce:ResourceTag/application": "another"}),
         Call("elasticmapreduce:AddJobFlowSteps", CLUSTER, {"elasticmapreduce:ResourceTag/application": "another"}),
+        Call("elasticmapreduce:AddTags", CLUSTER, {**NEW, "elasticmapreduce:ResourceTag/application": "another"}),
+        *(
+            Call(f"elasticmapreduce:{action}", CLUSTER, {"elasticmapreduce:ResourceTag/application": "another"})
+            for action in ("PutAutoTerminationPolicy", "PutManagedScalingPolicy")
+        ),
         Call("elasticmapreduce:SetTerminationProtection", CLUSTER, OURS),
         Call("elasticmapreduce:RemoveTags", CLUSTER, OURS),
         Call("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin", {"iam:PassedToService": "ec2.amazonaws.com"}),
