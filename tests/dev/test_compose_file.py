@@ -1,4 +1,4 @@
-"""What docker-compose.yaml promises, without an engine; `make test-compose` runs it."""
+"""What docker-compose.yaml promises, without an engine: as a file, and as Compose reads it; `make test-compose` runs it."""
 
 import os
 import re
@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import PROJECT
+from tests.docker.compose import COMPOSE, make_settings, shell, works
 
 TEXT = (PROJECT / "docker-compose.yaml").read_text(encoding="utf-8")
 FILE = yaml.safe_load(TEXT)
@@ -121,3 +122,71 @@ def test_make_compose_env_writes_the_region(bucket: str, of_the_shell: str | Non
 
     written = file.read_text(encoding="utf-8")
     assert re.findall(r"^\w+_REGION=.*$", written, re.MULTILINE) == [f"FRUITS_REGION={region}"]
+
+
+def of_a_new_env(tmp_path: Path, *bucket: str) -> str:
+    """What `make compose-env` writes."""
+    file = tmp_path / "env"
+    variables = {"PATH": os.environ["PATH"], "ENV_FILE": str(file)}
+    subprocess.run([PROJECT / "docker/settings", *bucket], env=variables, check=True, capture_output=True)
+    return file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("bucket", "lines"), [((), ["DAGS_PAUSED=False"]), (("own",), [])])
+def test_only_on_the_local_endpoint_do_runs_start_unasked(
+    bucket: tuple[str, ...], lines: list[str], tmp_path: Path
+) -> None:
+    """On AWS the schedule and the queue of the stack would start clusters, which cost money, before anybody asks for one."""
+    paused = {SERVICES[name]["environment"]["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] for name in AIRFLOW}
+
+    assert paused == {"${DAGS_PAUSED:-True}"}
+    assert re.findall(r"^DAGS_PAUSED.*$", of_a_new_env(tmp_path, *bucket), re.MULTILINE) == lines
+
+
+def test_an_env_is_not_replaced_and_the_database_that_needs_it_goes_first(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("POSTGRES_PASSWORD=kept\n")
+    with pytest.raises(subprocess.CalledProcessError) as failure:
+        of_a_new_env(tmp_path)
+
+    assert re.search(r"docker compose down -v; rm \S+/env$", failure.value.stderr.decode().strip())  # down reads .env
+    assert (tmp_path / "env").read_text() == "POSTGRES_PASSWORD=kept\n"
+
+
+@pytest.mark.parametrize("command", COMPOSE, ids=" ".join)
+def test_each_version_of_compose_reads_the_file(command: list[str], tmp_path: Path) -> None:
+    if not works(command):
+        pytest.skip(f"{' '.join(command)} is not installed")
+
+    def services(settings: Path, **variables: str) -> dict[str, Any]:
+        config = [*command, "--env-file", str(settings), "config"]
+        return yaml.safe_load(subprocess.check_output(config, cwd=PROJECT, env=shell(**variables)))["services"]
+
+    local = services(make_settings(tmp_path / "local", ENDPOINT_PORT=5556))
+    assert {"local-emr", "bucket"} < local.keys()
+    link = "http://localhost:{}/_local_emr/clusters/{{cluster}}"
+    environment = local["scheduler"]["environment"]
+    assert environment["FRUITS_CLUSTER_LINK"] == link.format(5556)
+    assert environment["FRUITS_SPARK_HISTORY_LINK"] == f"{link.format(5556)}/steps/{{step}}/spark-history"
+    assert environment["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] == "False"
+    of_shell = services(make_settings(tmp_path / "plain"), ENDPOINT_PORT="5557")
+    assert of_shell["scheduler"]["environment"]["FRUITS_CLUSTER_LINK"] == link.format(5557)
+
+    of_account = make_settings(tmp_path / "aws", "my-bucket")
+    with of_account.open("a", encoding="utf-8") as settings:
+        settings.write("FRUITS_REGION=eu-west-1\n")  # of the stack; the later line counts
+        settings.write("FRUITS_IMAGES_PREFIX='my fruit/'\nFRUITS_SCHEDULE='0 5 * * *'\n")
+        settings.write("FRUITS_PRICES='{\"r\": {}}'\n")
+    aws = services(of_account, AWS_ACCESS_KEY_ID="of-the-shell")
+    started = {name for name, service in aws.items() if not service.get("profiles")}  # 1.29 lists the others, too
+    assert not {"local-emr", "bucket"} & started
+    assert aws["app"]["command"] == ["s3://my-bucket/"]
+    below = services(of_account, FRUITS_OUTPUT_PREFIX="out/")
+    assert below["app"]["command"] == ["s3://my-bucket/out/"]
+    environment = aws["scheduler"]["environment"]
+    assert environment["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] == "True"
+    assert environment["AWS_ACCESS_KEY_ID"] == "of-the-shell"
+    assert {environment["FRUITS_REGION"], environment["AWS_DEFAULT_REGION"]} == {"eu-west-1"}
+    assert aws["app"]["environment"]["AWS_DEFAULT_REGION"] == "eu-west-1"
+    quoted = [environment[f"FRUITS_{name}"] for name in ("IMAGES_PREFIX", "SCHEDULE", "PRICES")]
+    assert quoted == ["my fruit/", "0 5 * * *", '{"r": {}}']
+    assert [environment[name] for name in ("AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "FRUITS_CLUSTER_LINK")] == [None] * 3

@@ -1,7 +1,6 @@
 """docker-compose.yaml, built and run as one would deploy it: make test-compose. Skipped where there is no Docker engine."""
 
 import json
-import os
 import secrets
 import shutil
 import socket
@@ -16,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.conftest import PROJECT
+from tests.docker.compose import COMPOSE, PORTS, make_settings, shell, works
 
 pytestmark = pytest.mark.timeout(3000)
-
-COMPOSE = [["docker", "compose"], ["docker-compose"]]  # 2.x and 1.29
-PORTS = ("PORT", "APP_PORT", "ENDPOINT_PORT")
 
 KILL_SCHEDULER = """
 import os, pathlib, signal
@@ -49,25 +45,6 @@ def until(holds: Callable[[], Any], seconds: float, what: str) -> Any:
             pass
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(2)
-
-
-def shell(**further: str) -> dict[str, str]:
-    """Return this shell's variables less those that compose would take instead of the ones in .env."""
-    not_ours = ("AWS_", "COMPOSE_", "FRUITS_", *PORTS)
-    return {name: value for name, value in os.environ.items() if not name.startswith(not_ours)} | further
-
-
-def works(command: list[str]) -> bool:
-    return (
-        shutil.which(command[0]) is not None
-        and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
-    )
-
-
-def make_settings(file: Path, *bucket: str, **ports: int) -> Path:
-    variables = shell(ENV_FILE=str(file), **{name: str(port) for name, port in ports.items()})
-    subprocess.run([PROJECT / "docker/settings", *bucket], env=variables, check=True)
-    return file
 
 
 @dataclass
@@ -153,41 +130,6 @@ def first_run(stack: Stack) -> str:
     run = stack.trigger()
     stack.wait_for_success(run)
     return run
-
-
-@pytest.mark.parametrize("command", COMPOSE, ids=" ".join)
-def test_each_version_of_compose_reads_the_file(command: list[str], tmp_path: Path) -> None:
-    if not works(command):
-        pytest.skip(f"{' '.join(command)} is not installed")
-
-    def services(settings: Path, **variables: str) -> dict[str, Any]:
-        config = [*command, "--env-file", str(settings), "config"]
-        return yaml.safe_load(subprocess.check_output(config, cwd=PROJECT, env=shell(**variables)))["services"]
-
-    local = services(make_settings(tmp_path / "local", ENDPOINT_PORT=5556))
-    assert {"local-emr", "bucket"} < local.keys()
-    link = "http://localhost:{}/_local_emr/clusters/{{cluster}}"
-    assert local["scheduler"]["environment"]["FRUITS_CLUSTER_LINK"] == link.format(5556)
-    history = local["scheduler"]["environment"]["FRUITS_SPARK_HISTORY_LINK"]
-    assert history == f"{link.format(5556)}/steps/{{step}}/spark-history"
-    of_shell = services(make_settings(tmp_path / "plain"), ENDPOINT_PORT="5557")
-    assert of_shell["scheduler"]["environment"]["FRUITS_CLUSTER_LINK"] == link.format(5557)
-
-    of_account = make_settings(tmp_path / "aws", "my-bucket")
-    with of_account.open("a", encoding="utf-8") as settings:
-        settings.write("FRUITS_REGION=eu-west-1\n")  # of the stack; the later line counts
-        settings.write("FRUITS_IMAGES_PREFIX='my fruit/'\nFRUITS_SCHEDULE='0 5 * * *'\nFRUITS_PRICES='{\"r\": {}}'\n")
-    aws = services(of_account, AWS_ACCESS_KEY_ID="of-the-shell")
-    started = {name for name, service in aws.items() if not service.get("profiles")}  # 1.29 lists the others, too
-    assert not {"local-emr", "bucket"} & started
-    assert aws["app"]["command"] == ["s3://my-bucket"]
-    environment = aws["scheduler"]["environment"]
-    assert environment["AWS_ACCESS_KEY_ID"] == "of-the-shell"
-    assert {environment["FRUITS_REGION"], environment["AWS_DEFAULT_REGION"]} == {"eu-west-1"}
-    assert aws["app"]["environment"]["AWS_DEFAULT_REGION"] == "eu-west-1"
-    quoted = [environment[f"FRUITS_{name}"] for name in ("IMAGES_PREFIX", "SCHEDULE", "PRICES")]
-    assert quoted == ["my fruit/", "0 5 * * *", '{"r": {}}']
-    assert [environment[name] for name in ("AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "FRUITS_CLUSTER_LINK")] == [None] * 3
 
 
 def test_a_run_succeeds_and_the_application_serves_it(stack: Stack, first_run: str) -> None:
