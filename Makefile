@@ -16,6 +16,9 @@ LOCKS := $(wildcard requirements/*.txt) app/requirements.txt docker/requirements
 # the whole file without a word; without it, it installs the packages or says which of them has nothing for it.
 FOR_ANY_PYTHON := "s/python_full_version < '3\.12' and //; s/ and python_full_version < '3\.12'//"
 
+# Of these names only what make is given counts: shells export such names for other things.
+given = $(if $(filter command,$(origin $1)),$($1))
+
 export UV_NO_PROGRESS := 1
 # Each of Airflow's and Spark's many processes would compile all that it imports: seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -38,7 +41,7 @@ ui: setup ## Airflow with its UI on http://localhost:8080 and local AWS beside i
 ON_ENDPOINT = AWS_ENDPOINT_URL="$(ENDPOINT)" AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=eu-west-3
 
 app: $(VENV)/.app ## "Which fruit is this?" on http://localhost:8090, on the results of make demo (RESULTS=s3://bucket; of make ui: ENDPOINT=http://127.0.0.1:5555; PORT=)
-	@$(if $(ENDPOINT),$(ON_ENDPOINT)) $(APP_PYTHON) -m app $(or $(RESULTS),$(if $(ENDPOINT),s3://fruits,demo-output/bucket)) --port $(or $(PORT),8090)
+	@$(if $(ENDPOINT),$(ON_ENDPOINT)) $(APP_PYTHON) -m app "$(or $(RESULTS),$(if $(ENDPOINT),s3://fruits,demo-output/bucket))" --port $(or $(PORT),8090)
 
 # Ray is the peer of one row, which is skipped where it cannot be installed, and says so.
 bench: setup $(if $(findstring lookup,$(ONLY)),$(VENV)/.app) $(if $(filter scale,$(SIZE)),$(VENV)/.yarn) ## The performance figures, as a table and bench-output/bench.json (half an hour; SIZE=small: 5 minutes; some rows: ONLY=cores,peer, and ONLY=inventory,lookup, which are left out otherwise; SIZE=scale: 200,000 images on two YARN nodes)
@@ -52,7 +55,7 @@ else
 endif
 
 compose-env: ## .env for docker compose: fresh secrets, and the local endpoint or your own AWS account (BUCKET=your-bucket; other ports: PORT=, APP_PORT=, ENDPOINT_PORT=)
-	@docker/settings "$(BUCKET)"
+	@docker/settings "$(call given,BUCKET)"
 
 test: setup $(VENV)/.app $(if $(YARN),$(VENV)/.yarn) ## The tests, on real Airflow and real Spark; those that take longest have commands of their own below (some: ARGS="-k name"; one side: SIDE=spark, airflow or app; on YARN too: YARN=1, of the jobs alone: YARN=jobs)
 	@SIDE=$(SIDE) YARN=$(YARN) dev/run_tests $(ARGS)
@@ -108,11 +111,13 @@ sbom: setup $(VENV)/.app $(VENV)/.docs ## The bills of materials of Airflow's si
 	  --of JSON -o sbom/$$side.json $(VENV)/$$side/bin/python; echo "sbom/$$side.json"; done
 	@$(VENV)/docs/bin/python dev/licenses.py sbom/airflow.json sbom/spark.json sbom/app.json > sbom/licenses.md && echo "sbom/licenses.md"
 
-wheelhouse: $(VENV)/.uv ## The wheels of a cluster's nodes, into wheelhouse/, from any machine (ARCH=x86_64 or aarch64)
-	@$(VENV)/uv/bin/python dev/wheelhouse.py $(or $(ARCH),x86_64) wheelhouse/$(or $(ARCH),x86_64)
+ARCHITECTURE = $(or $(call given,ARCH),x86_64)
 
-bundle: $(VENV)/.uv ## What an Airflow such as Amazon MWAA reads from a bucket, into bundle/: dags/, plugins.zip, requirements.txt, startup.sh (settings from ENV=.env)
-	@$(VENV)/uv/bin/python dev/bundle.py bundle $(ENV)
+wheelhouse: $(VENV)/.uv ## The wheels of a cluster's nodes, into wheelhouse/, from any machine (ARCH=x86_64 or aarch64)
+	@$(VENV)/uv/bin/python dev/wheelhouse.py $(ARCHITECTURE) wheelhouse/$(ARCHITECTURE)
+
+bundle: $(VENV)/.uv ## What an Airflow such as Amazon MWAA reads from a bucket, into bundle/: dags/, plugins.zip, requirements.txt, startup.sh (settings from ENV=stack.env)
+	@$(VENV)/uv/bin/python dev/bundle.py bundle $(if $(call given,ENV),"$(call given,ENV)")
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -144,8 +149,12 @@ $(VENV)/.ray: requirements/ray.txt $(VENV)/.uv
 $(VENV)/.lint: requirements/lint.txt $(VENV)/.uv
 	@dev/setup environment lint
 
-$(VENV)/.jars: requirements/jars.sha256 $(VENV)/.spark $(VENV)/.airflow
+# An upgrade of the machine's Java may take the folder away that .venv/java leads to.
+$(VENV)/.jars: requirements/jars.sha256 $(VENV)/.spark $(VENV)/.airflow $(if $(wildcard $(VENV)/java/bin/java),,no-java)
 	@dev/setup jars
+
+.PHONY: no-java
+no-java:
 
 $(VENV)/.yarn: requirements/yarn-jars.sha256 $(VENV)/.jars
 	@dev/setup yarn
@@ -154,7 +163,7 @@ $(VENV)/.classes: $(VENV)/.jars
 	@dev/setup classes
 
 lock: $(VENV)/.uv ## Compile the lock files from pyproject.toml (ARGS=--upgrade for newer versions)
-	@$(LOCK) --group airflow --group test --group infra --group live --group typing local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
+	@$(LOCK) --group airflow --group test --group infra --group live --group typing --group build local_emr/pyproject.toml pyproject.toml -o requirements/airflow.txt
 	@$(LOCK) --group spark --group test -o requirements/spark.txt
 	@$(LOCK) --no-config --group deploy -c requirements/airflow.txt -o docker/requirements.txt  # for newer Pythons too
 	@$(LOCK) --group app --group app-test --group test -c requirements/spark.txt -o requirements/app.txt

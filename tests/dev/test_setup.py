@@ -65,6 +65,26 @@ def test_full_disk(checkout: Path, step: tuple[str, ...], free: int, needed: int
     )
 
 
+@pytest.mark.parametrize(
+    ("there", "name", "needed"),
+    [
+        ("airflow", "spark", 2500),
+        ("airflow", "airflow", 500),
+        ("airflow spark", "spark", 500),
+        ("spark", "spark4", 2500),
+    ],
+)
+def test_less_disk_is_asked_for_where_some_is_there_already(checkout: Path, there: str, name: str, needed: int) -> None:
+    for environment in there.split():
+        python = checkout / ".venv" / environment / "bin/python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to(sys.executable)
+    shim(checkout, "df", 'printf "Filesystem 1024-blocks Used Available\\n/dev/sda 9 9 1024 9%% /\\n"')
+    done = set_up(checkout, "environment", name)
+
+    assert done.stderr == f"set-up failed: 1 MB free on this disk, {needed} needed: free some and try again\n"
+
+
 def test_unreachable_index(checkout: Path) -> None:
     shim(checkout, "python3.11", f'exec {sys.executable} "$@"')
     nowhere = "http://127.0.0.1:9/simple"  # the discard port: refused at once

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,17 @@ def test_make_lock_writes_every_lock_file() -> None:
     locks = {str(file.relative_to(PROJECT)) for file in files() if "--hash=sha256:" in file.read_text(errors="ignore")}
 
     assert {lock for lock in locks if lock.endswith(".txt")} == written
+
+
+def test_what_builds_local_emr_is_locked_too() -> None:
+    project = tomllib.loads((PROJECT / "local_emr/pyproject.toml").read_text(encoding="utf-8"))
+    lock = (PROJECT / "requirements/airflow.txt").read_text(encoding="utf-8")
+    setup = (PROJECT / "dev/setup").read_text(encoding="utf-8")
+
+    for package in project["build-system"]["requires"]:
+        assert re.search(rf"^{re.escape(package)} .*\\\n +--hash=sha256:", lock, re.MULTILINE), package
+    assert re.search(r"^editables==", lock, re.MULTILINE)
+    assert "--no-build-isolation" in re.search(r"^.*--editable local_emr$", setup, re.MULTILINE)[0]
 
 
 @pytest.mark.parametrize(
