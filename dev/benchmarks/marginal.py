@@ -13,7 +13,9 @@ from benchmarks.s3 import s3
 BOUNDS: Bounds = {
     "marginal_ratio": at_least(0.95, "bare loop's seconds for additional images / the job's, files"),
     "marginal_s3_ratio": at_least(0.92, "the same over S3; the bare loop reads it with the same client"),
-    "marginal_cpu_ratio": shown("the same as marginal_ratio in CPU time of Python, which other processes hardly affect"),
+    "marginal_cpu_ratio": shown(
+        "the same as marginal_ratio in CPU time of Python, which other processes hardly affect"
+    ),
     "marginal_images": shown(f"additional images of the larger job on files: {FULL.more:,}, {FEWER}"),
     "marginal_s3_images": shown("the same over S3: a quarter of it"),
     "s3_rate": at_least(0.85, "rate over S3 / on files, of additional images; the endpoint runs on the same cores"),

@@ -130,7 +130,10 @@ class Table:
         loads = [row.load[0] for row in self.rows.values() if row.began]
         busiest = max((row.neighbors for row in self.rows.values()), default=0.0)
         yield f"Size `{self.size}` on {self.machine}; measured {days[0] if days else 'never'}, load before a row"
-        yield f"{min(loads, default=0):.1f} to {max(loads, default=0):.1f}, other processes used at most {busiest:.0%} of the CPU."
+        yield (
+            f"{min(loads, default=0):.1f} to {max(loads, default=0):.1f}, "
+            f"other processes used at most {busiest:.0%} of the CPU."
+        )
         yield from ("", "| | measured | target | what |", "|---|---|---|---|")
         for key, value, bound, row in self.found(bounds):
             verdict = (
