@@ -1,45 +1,44 @@
-"""### Fruit images to PCA vectors of their MobileNetV2 features, on a cluster that exists only while it works.
+"""### Turns fruit images into PCA vectors of their MobileNetV2 features, on a cluster that exists only while it works.
 
-Put images into the bucket, one folder per variety (`images/Apple Pink Lady/104_100.jpg`), and trigger the DAG; or name another
-bucket that has some (`images_bucket`), which is only ever read. Only images that no earlier run has extracted are processed;
-without any, the run stops after `find_new_images`, before anything is paid for but a listing of S3. The clock and uploads start
-it too, if the installation says so (`docs/schedule.md`).
+Put images into the bucket, one folder per variety (`images/Apple Pink Lady/104_100.jpg`), and trigger the DAG. The images may also
+be in another bucket (`images_bucket`), which is only read. A run processes only images that no earlier run has extracted; if there
+are none, it stops after `find_new_images` and costs only a listing of S3. A schedule or uploads can start runs, too, if the
+installation is configured for it (`docs/schedule.md`).
 
 | task | what it does |
 |---|---|
 | `find_new_images` | lists S3, writes `runs/<run>/inventory` and `runs/<run>/manifest`; checks what the cluster will need |
-| `approve_cost` | waits for a person's yes where the estimate is above `approval_above_usd`; otherwise skipped |
+| `approve_cost` | waits for a person's approval if the estimate is above `approval_above_usd`; otherwise skipped |
 | `deploy_artifacts` | uploads the Spark jobs and the bootstrap script, each under the hash of its content |
-| `emr_requests` | builds the requests to EMR: what to look at first when a cluster is not as expected |
+| `emr_requests` | builds the requests to EMR; look here first if a cluster is not as expected |
 | `create_cluster`, `wait_for_cluster` | an EMR cluster for this run |
-| `export_model` | Keras weights -> `models/<model_id>/model.tflite`; skipped where it is there already |
+| `export_model` | Keras weights -> `models/<model_id>/model.tflite`; skipped if that exists already |
 | `extract_features` | manifest -> `features/run=<run>/` and `rejects/run=<run>/` |
 | `reduce_dimensions` | all features -> `results/run=<run>/`: vectors, fitted model, report |
-| `terminate_cluster` | as soon as the last step has ended, and whatever happened before it; skipped by the param `interactive` |
-| `wait_for_outputs`, `check_outputs` | prove that no image is lost or counted twice, and that the numbers are right |
+| `terminate_cluster` | ends the cluster after the last step, whatever happened before; skipped with the param `interactive` |
+| `wait_for_outputs`, `check_outputs` | check that no image is lost or counted twice, and that the numbers are right |
 | `publish` | moves `results/latest.json` to this run |
-| `conclude_run` | says in the run's note what it has done and cost; fails unless it has published or had nothing to publish |
+| `conclude_run` | writes what the run did and cost into its note; fails unless it has published or had nothing to publish |
 
-**When it fails**: the failed task's log ends with the reason, and with the last lines of the step's own log. The cluster is
-gone, `results/latest.json` still names the previous run. Fix the cause, then clear the failed task, which gets a new cluster,
-or trigger the DAG again: images that were already extracted are not extracted again. A published run refuses to be cleared.
+**When it fails**: the failed task's log ends with the reason and with the last lines of the step's own log. The cluster has been
+terminated, and `results/latest.json` still names the previous run. Fix the cause, then clear the failed task, which gets a new
+cluster, or trigger the DAG again: images that were already extracted are not extracted again. A published run cannot be cleared.
 
-If AWS takes the cluster away (a zone, the primary node), the run goes on by itself on a second one, with what is
+If AWS takes the cluster away (an outage of the zone, the loss of the primary node), the run continues on a second one, with what is
 in S3 already. There is no third.
 
-**To stop a run**, mark it as failed: its step is cancelled, its cluster ends. Pausing the DAG does not: the running step goes on
-and no task after it starts, so that the cluster ends by EMR's idle timeout, once the step has ended (`step_timeout_hours` at the
-latest).
+**To stop a run**, mark it as failed: its step is cancelled and its cluster ends. Do not pause the DAG instead: the running step
+continues, for up to `step_timeout_hours`, no later task starts, and only EMR's idle timeout ends the cluster.
 
-**To explore on the cluster**, trigger with `interactive`: JupyterHub is there, `terminate_cluster` says how to reach it and
-leaves it to its idle timeout (`docs/interactive.md`). It costs until then.
+**To explore on the cluster**, trigger with `interactive`: the cluster has JupyterHub, and `terminate_cluster` says how to reach it
+and leaves it to its idle timeout (`docs/interactive.md`). It costs money until then.
 
-Images that cannot be used never fail a run by themselves: they are listed, with the reason, in `rejects/` and in the report,
-unless their share of all images exceeds `max_reject_share`. Images rejected for a transient reason (access
-denied, say) are tried again by the next two runs.
+Images that cannot be used are listed, with the reason, in `rejects/` and in the report. They fail a run only if their share of all
+images exceeds `max_reject_share`. Images rejected for a transient reason, such as access denied, are tried again by the next two
+runs.
 
-**Many images at once**: with `max_images_per_run` a run takes the oldest of the new images and leaves the others for later
-runs. With new weights all images are new; the runs then only extract, and `publish` is skipped, until none are left:
+**Many images at once**: with `max_images_per_run` a run takes the oldest of the new images and leaves the others to later
+runs. With new weights all images are new; until none are left, the runs only extract, and `publish` is skipped. Then
 `results/latest.json` moves from the old network's results to the new one's in one step.
 """
 

@@ -1,6 +1,6 @@
-"""### Ends the clusters of `fruit_features` that nobody ends any more.
+"""### Ends clusters of `fruit_features` that no run will end any more.
 
-A run ends its cluster itself, and EMR ends an idle one. This DAG is for what remains: a run that was deleted, an Airflow that
+A run ends its cluster itself, and EMR ends an idle one. This DAG is for the remaining cases: a run that was deleted, an Airflow that
 was rebuilt, a cluster with a hung application. It looks for active clusters with this installation's tags, and ends those whose
 DAG run is finished, does not exist any more, or whose age exceeds `max_age_hours` (and three times the run's own
 `step_timeout_hours`); of those that a finished run has left to a person (the param `interactive`), only those that are older than
@@ -8,10 +8,10 @@ DAG run is finished, does not exist any more, or whose age exceeds `max_age_hour
 
 | task | what it does |
 |---|---|
-| `find_leftovers` | lists what should not be there any more, and why |
-| `end_clusters` | terminates it, unless `dry_run` is on; `FRUITS_JANITOR_ENDS=true` makes off its default |
+| `find_leftovers` | lists clusters that should no longer exist, and why |
+| `end_clusters` | terminates them, unless `dry_run` is on; with `FRUITS_JANITOR_ENDS=true` it is off by default |
 
-Where `FRUITS_NOTIFY_CONN` names a connection, it is told when the janitor fails.
+If `FRUITS_NOTIFY_CONN` names a connection, it is notified when the janitor fails.
 
 Clusters of other deployments in the same account are left alone: each has its own `FRUITS_DEPLOYMENT`.
 """
@@ -61,7 +61,7 @@ def end_clusters(found: list[dict[str, Any]], params: dict[str, Any]) -> None:
     schedule="@hourly" if config.DEPLOYMENT else None,
     catchup=False,
     params={
-        "dry_run": Param(not config.JANITOR_ENDS, type="boolean", title="Only say what would be ended"),
+        "dry_run": Param(not config.JANITOR_ENDS, type="boolean", title="Only list what would be ended"),
         "max_age_hours": Param(
             24, type="number", exclusiveMinimum=0, title="Oldest cluster of a run under way, or of a person, in hours"
         ),

@@ -1,21 +1,21 @@
-"""### Deletes what old runs of `fruit_features` have left and nobody needs any more. By default it only lists it.
+"""### Deletes what old runs of `fruit_features` left behind and nobody needs any more. By default it only lists it.
 
-Kept are the newest `keep_runs` published runs, whatever `results/latest.json` names, and every run that has written anything
-since the latest results were listed, or in the last `min_age_days`. Of the other runs go:
+It keeps the newest `keep_runs` published runs, the run that `results/latest.json` names, and every run that has written anything
+since the latest results were listed, or in the last `min_age_days`. Of the other runs it deletes:
 
-| folder | goes |
+| folder | deleted |
 |---|---|
 | `results/run=<run>/`, `runs/<run>/` | always |
-| `features/run=<run>/`, `rejects/run=<run>/` | where no image of a kept run has a row of its network in them |
+| `features/run=<run>/`, `rejects/run=<run>/` | if no image of a kept run has a row of its network in them |
 
 Features of a network that no run has published stay, with the rejects beside them: a new network's images may be taken in slices.
 A run that writes again while this deletes keeps what it has.
 
-Files of `results/ledger/` that its `latest.json` does not name go once they are a day old.
+It deletes files of `results/ledger/` that its `latest.json` does not name once they are a day old.
 
 `delete_unneeded` names each folder in its log, with its size. Trigger it, read that, then trigger it with `dry_run` off. In a
-versioned bucket the space is free when old versions expire (30 days in the stack of `docs/aws.md`); until then all can be brought
-back.
+versioned bucket the space is freed when old versions expire (30 days in the stack of `docs/aws.md`); until then everything can be
+restored.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -54,8 +54,8 @@ def delete_unneeded(params: dict[str, Any], run_id: str) -> str:
     params={
         **{name: PARAMS[name] for name in OF_RUNS},
         "keep_runs": Param(10, type="integer", minimum=1, title="Published runs to keep"),
-        "min_age_days": Param(7, type="number", minimum=0, title="Keep what was written in so many days"),
-        "dry_run": Param(True, type="boolean", title="Only say what would be deleted"),
+        "min_age_days": Param(7, type="number", minimum=0, title="Keep what was written in the last days"),
+        "dry_run": Param(True, type="boolean", title="Only list what would be deleted"),
     },
     max_active_runs=1,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
