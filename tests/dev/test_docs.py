@@ -28,6 +28,27 @@ def test_every_link_and_path_exists(page: Path) -> None:
     assert missing(page) == []
 
 
+def untypable(page: str) -> list[str]:
+    """Return the lines of commands that bash or zsh would not take as they are, typed or pasted."""
+    blocks = re.findall(r"^ *```(?:console|bash|sh|shell)\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line for line in lines if re.search(r'(^|\s)#|"[^"\']*![^"]*"', line)]
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, PROJECT / "local_emr/README.md"], ids=lambda page: f"{page.relative_to(PROJECT)}"
+)
+def test_commands_can_be_pasted_into_bash_and_zsh(page: Path) -> None:
+    assert untypable(page.read_text(encoding="utf-8")) == []
+
+
+def test_what_cannot_be_pasted_is_found() -> None:
+    lines = ["make demo    # words", 'aws --query "a[?!b]"', "# words", "aws --query 'a[?!b]'", "echo \"#\" '!'"]
+    block = "\n".join(["```console", *lines, "```", "# Heading"])
+
+    assert untypable(block) == lines[:3]  # zsh knows no comments when it is typed to; "!" is bash's history
+
+
 def test_missing_files_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("[a](there.md), [b](page.md#part), [c](http://host/x), `dags/nowhere.py`, `dags/`, `no path`")
