@@ -180,7 +180,8 @@ def fruit_features() -> None:
     with TaskGroup("cluster", prefix_group_id=False):
         job = asked["create_cluster"]
         create_cluster = EmrCreateClusterOperator(task_id="create_cluster", job_flow_overrides=job, refuse=if_published)
-        cluster = {"job_flow_id": create_cluster.output, "cluster_request": job}  # this, to replace a lost one
+        # The request, to replace a lost cluster.
+        cluster = {"job_flow_id": create_cluster.output, "cluster_request": job, **config.PATIENCE}
         wait_for_cluster = EmrClusterReadySensor(task_id="wait_for_cluster", timeout=config.CLUSTER_TIMEOUT, **cluster)
 
     # A template, not asked["reason_to_keep"]: the teardown hangs below what uses the cluster, and below nothing else.
@@ -188,7 +189,7 @@ def fruit_features() -> None:
     terminate_cluster = EmrTerminateClusterOperator(
         task_id="terminate_cluster", job_flow_id=create_cluster.output, reason_to_keep=kept, **config.TERMINATION
     )
-    on_cluster = {"log_uri": asked["log_uri"], **cluster}
+    on_cluster = {"log_uri": asked["log_uri"], **cluster, "cluster_timeout": config.CLUSTER_TIMEOUT}
     with terminate_cluster.as_teardown(setups=create_cluster, on_failure_fail_dagrun=True):
         export_model = EmrStepOperator(task_id="export_model", step=asked["export_model"], **on_cluster)
         extract_features = EmrStepOperator(

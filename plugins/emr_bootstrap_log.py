@@ -2,15 +2,14 @@
 
 import re
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import BotoCoreError, ClientError
 
-from emr_step_log import error_lines, last_lines, log_folder
+from emr_step_log import COPY_TIMEOUT, UNREADABLE, error_lines, last_lines, log_folder
 
-COPY_TIMEOUT = timedelta(minutes=6)  # EMR copies a node's logs to S3 within minutes
 # The words of EMR: "On the master instance (i-0123), bootstrap action 1 returned a non-zero return code".
 FAILED_ACTION = re.compile(r"instance \((?P<instance>i-\w+)\)[\s\S]*bootstrap action (?P<number>\d+)")
 
@@ -57,7 +56,7 @@ class BootstrapLog:
         """Return its last lines, or one that says why there are none."""
         try:
             return last_lines(self._s3, self.bucket, self.key) or [f"no log at s3://{self.bucket}/{self.key}"]
-        except (BotoCoreError, ClientError, OSError) as error:
+        except UNREADABLE as error:
             return [f"could not read s3://{self.bucket}/{self.key}: {error}"]
 
 

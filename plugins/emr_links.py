@@ -12,9 +12,18 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
-CONSOLE = "https://console.aws.amazon.com"
+OTHER_DOMAINS = {
+    "cn-": "amazonaws.cn",
+    "us-gov-": "amazonaws-us-gov.com",
+}  # China and GovCloud, by the region's first letters
+CONSOLE = "https://console.{aws_domain}"
 CLUSTER = f"{CONSOLE}/emr/home?region={{region}}#/clusterDetails/{{cluster}}"
 STEP_LOG = f"{CONSOLE}/s3/buckets/{{log_bucket}}?region={{region}}&prefix={{log_prefix}}{{cluster}}/steps/{{step}}/"
+
+
+def aws_domain(region: str) -> str:
+    """Return the domain of AWS's console for a region."""
+    return next((domain for start, domain in OTHER_DOMAINS.items() if region.startswith(start)), "aws.amazon.com")
 
 
 class EmrLink(BaseOperatorLink):
@@ -34,6 +43,7 @@ class EmrLink(BaseOperatorLink):
         template = os.environ.get(cls.setting) or cls.default
         bucket, prefix = S3Hook.parse_s3_url(log_uri or "s3://-/")
         values = {
+            "aws_domain": aws_domain(region or ""),
             "region": region,
             "cluster": cluster,
             "step": step,

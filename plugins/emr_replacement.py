@@ -6,12 +6,11 @@ the next task, finds it at EMR, whatever Airflow remembers.
 
 from typing import Any, NoReturn
 
+from airflow.providers.amazon.aws.utils.mixins import AwsBaseHookMixin
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from emr_hook import IN_PLACE_OF, IdempotentEmrHook, hook_of
-
-ENDING = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
+from emr_hook import ENDING_CLUSTER, IN_PLACE_OF, IdempotentEmrHook
 
 
 def is_lost(cluster: dict[str, Any]) -> bool:
@@ -23,7 +22,7 @@ def is_lost(cluster: dict[str, Any]) -> bool:
         cluster: as DescribeCluster returns it.
     """
     status = cluster["Status"]
-    if status["State"] not in ENDING:
+    if status["State"] not in ENDING_CLUSTER:
         return False
     code = status.get("StateChangeReason", {}).get("Code")
     # EC2 without capacity is an INTERNAL_ERROR too, of a cluster that was never ready.
@@ -37,12 +36,14 @@ def replaced_by(cluster: dict[str, Any]) -> str:
 
 
 def end_of(cluster: dict[str, Any]) -> str:
-    """Return the state of a cluster that is ending, and EMR's reason."""
+    """Return the state of a cluster that is ending, and EMR's reason with its code."""
     status = cluster["Status"]
-    return f"{status['State']}: {status.get('StateChangeReason', {}).get('Message', 'no reason given')}"
+    reason = status.get("StateChangeReason", {})
+    state = ", ".join(filter(None, (status["State"], reason.get("Code"))))
+    return f"{state}: {reason.get('Message') or 'no reason given'}"
 
 
-class RunClusterMixin:
+class RunClusterMixin(AwsBaseHookMixin[IdempotentEmrHook]):
     """A task of a run whose cluster may be lost: it works on the cluster that is there, and replaces a lost one.
 
     Attributes:
@@ -50,6 +51,7 @@ class RunClusterMixin:
         cluster_request: RunJobFlow's, of that cluster; without it a lost cluster is not replaced.
     """
 
+    aws_hook_class = IdempotentEmrHook
     job_flow_id: str
     cluster_request: dict[str, Any] | None
     log: Any
@@ -62,7 +64,7 @@ class RunClusterMixin:
             AirflowFailException: a second cluster was lost; the message has both causes.
             AirflowException: the task was killed while the cluster was being created, which has been ended.
         """
-        hook = hook_of(self)
+        hook = self.hook
         first = hook.describe(self.job_flow_id)
         if not self.cluster_request or not is_lost(first):
             return first
@@ -71,7 +73,7 @@ class RunClusterMixin:
         name = f"{first['Name']}{IN_PLACE_OF}{first['Id']}"
         # As old as a step may take: days.
         found = next(hook.find_clusters(name, since=first["Status"]["Timeline"]["CreationDateTime"]), None)
-        second = hook.describe(found["Id"] if found else self._replace(hook, first, name))
+        second = hook.describe(found["Id"] if found else self._replace(first, name))
         if is_lost(second):
             self._give_up(first, second)
         return second
@@ -82,7 +84,7 @@ class RunClusterMixin:
         if not lost:
             return ""
         try:
-            return f"; it replaced {lost} ({end_of(hook_of(self).describe(lost))})"
+            return f"; it replaced {lost} ({end_of(self.hook.describe(lost))})"
         except (BotoCoreError, ClientError) as error:
             self.log.warning("How cluster %s has ended is unknown: %s", lost, error)
             return f"; it replaced {lost}"
@@ -91,11 +93,11 @@ class RunClusterMixin:
         """Remember that the task was killed: Airflow lets it go on."""
         self._killed = True
 
-    def _replace(self, hook: IdempotentEmrHook, lost: dict[str, Any], name: str) -> str:
+    def _replace(self, lost: dict[str, Any], name: str) -> str:
         self.log.warning("Cluster %s is lost, %s", lost["Id"], end_of(lost))
-        cluster_id: str = hook.create_job_flow({**(self.cluster_request or {}), "Name": name})["JobFlowId"]
+        cluster_id = self.hook.create_cluster({**(self.cluster_request or {}), "Name": name})
         if self._killed:
-            hook.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+            self.hook.conn.terminate_job_flows(JobFlowIds=[cluster_id])
             raise AirflowException(f"killed while cluster {cluster_id} was being created: it has been ended")
         self.log.warning(
             "Cluster %s replaces it: the run continues there, with what is already in S3. There will be no third cluster",

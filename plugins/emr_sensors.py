@@ -3,34 +3,34 @@
 from typing import Any, ClassVar
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.sensors.emr import EmrJobFlowSensor
+from airflow.providers.amazon.aws.sensors.base_aws import AwsBaseSensor
+from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
 from emr_bootstrap_log import BootstrapLog, cause, failed_action
-from emr_hook import IdempotentEmrHook
+from emr_hook import ENDING_CLUSTER, IdempotentEmrHook
 from emr_links import ClusterLink
-from emr_replacement import ENDING, RunClusterMixin
+from emr_replacement import RunClusterMixin, end_of
 
 READY = ["WAITING", "RUNNING"]
 
 
-class EmrClusterReadySensor(RunClusterMixin, EmrJobFlowSensor):
+class EmrClusterReadySensor(RunClusterMixin, AwsBaseSensor[IdempotentEmrHook]):
     """Wait until the run's cluster accepts steps, giving up its worker between two looks; replace it once if it is lost.
 
-    The provider's sensor ignores `target_states` when it is deferrable and waits for the cluster's end.
-
     Args:
+        job_flow_id: of the cluster that the run has created (templated).
         cluster_request: RunJobFlow's, to replace a cluster that is lost (templated).
     """
 
-    aws_hook_class = IdempotentEmrHook
-    template_fields = (*EmrJobFlowSensor.template_fields, "cluster_request")
+    template_fields = aws_template_fields("job_flow_id", "cluster_request")
     template_fields_renderers: ClassVar = {"cluster_request": "json"}
     operator_extra_links: Any = (ClusterLink(),)
 
-    def __init__(self, *, cluster_request: Any = None, **kwargs: Any) -> None:
-        super().__init__(target_states=READY, failed_states=[*ENDING], deferrable=False, mode="reschedule", **kwargs)
+    def __init__(self, *, job_flow_id: Any, cluster_request: Any = None, **kwargs: Any) -> None:
+        super().__init__(mode="reschedule", **kwargs)
+        self.job_flow_id = job_flow_id
         self.cluster_request = cluster_request
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002
@@ -42,15 +42,13 @@ class EmrClusterReadySensor(RunClusterMixin, EmrJobFlowSensor):
         cluster = self.current_cluster()
         state = cluster["Status"]["State"]
         self.log.info("Cluster %s is %s", cluster["Id"], state)
-        if state in ENDING:
+        if state in ENDING_CLUSTER:
             return self._fail(cluster)
         return state in READY
 
     def _fail(self, cluster: dict[str, Any]) -> bool:
         """Fail with EMR's reason, and with what the node has said if it could not be set up; False while its log is awaited."""
-        reason = self.failure_message_from_response({"Cluster": cluster}) or ""
-        state = f"{cluster['Status']['State']} {reason}".rstrip()
-        message = f"cluster {cluster['Id']} is {state}{self.in_place_of(cluster)}"
+        message = f"cluster {cluster['Id']} is {end_of(cluster)}{self.in_place_of(cluster)}"
         if not failed_action(cluster) or not cluster.get("LogUri"):
             raise AirflowFailException(message)
         log = BootstrapLog(S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name), cluster)

@@ -2,6 +2,8 @@
 
 import gzip
 import re
+import zlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,9 +11,14 @@ from typing import Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import BotoCoreError, ClientError
 
+from emr_hook import ENDING_CLUSTER
 from emr_links import ClusterLink
+from emr_replacement import end_of
 
+COPY_TIMEOUT = timedelta(minutes=6)  # EMR copies a log to S3 within minutes of the end of what has written it
 LOG_LINES = 40
+# The last three: it is no gzip, or not a whole one.
+UNREADABLE = (BotoCoreError, ClientError, OSError, EOFError, zlib.error)
 CLOCK_TOLERANCE = timedelta(seconds=5)  # between S3's and EMR's; an estimate
 EXIT_CODE = re.compile(r"Command exiting with ret '(\d+)'")
 EXIT_CODES = {
@@ -35,8 +42,8 @@ def causes(cluster: dict[str, Any], step: dict[str, Any]) -> list[str]:
     change = cluster["Status"].get("StateChangeReason", {})
     # Of a step that has failed by itself the cluster's end is a consequence.
     consequence = status["State"] == "FAILED" and change.get("Code") == "USER_REQUEST"
-    if cluster["Status"]["State"] in {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"} and not consequence:
-        reasons.append(f"the cluster is {cluster['Status']['State']}: {change.get('Message', 'no reason given')}")
+    if cluster["Status"]["State"] in ENDING_CLUSTER and not consequence:
+        reasons.append(f"the cluster is {end_of(cluster)}")
     return [reason for reason in reasons if reason]
 
 
@@ -93,7 +100,7 @@ def end_of_log(s3: S3Hook, cluster: dict[str, Any], step: dict[str, Any], warn: 
         if not copy or not is_final_copy(copy["LastModified"], step):
             warn("No complete log at s3://%s/%s yet: look there later, or in the EMR console", bucket, folder)
         return [line for name in ("stderr.gz", "stdout.gz") for line in last_lines(s3, bucket, f"{folder}/{name}")]
-    except (BotoCoreError, ClientError, OSError) as error:  # the cause is known: its details are not worth losing it
+    except UNREADABLE as error:  # the cause is known: its details are not worth losing it
         warn("Could not read the step's log: %s", error)
         return []
 
@@ -113,5 +120,7 @@ def last_lines(s3: S3Hook, bucket: str, key: str) -> list[str]:
     """Return the end of a log that is compressed with gzip; nothing where there is none."""
     if not s3.check_for_key(key, bucket):
         return []
-    content = s3.get_key(key, bucket).get()["Body"].read()
-    return gzip.decompress(content).decode(errors="replace").splitlines()[-LOG_LINES:]
+    body = s3.get_key(key, bucket).get()["Body"]
+    # Line by line: a log may be larger than the worker's memory.
+    with gzip.open(body, "rt", encoding="utf-8", errors="replace") as log:
+        return [line.rstrip("\n") for line in deque(log, maxlen=LOG_LINES)]

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.emr import EmrHook
@@ -20,13 +21,20 @@ from emr_step_log import is_final_copy, log_folder
 # Airflow gives `on_kill` 30 seconds.
 PATIENT = Config(retries={"mode": "standard", "max_attempts": 6})
 ENDED_STEP = {"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"}
-ARGUMENTS = (
-    *("job_flow_id", "step_id", "progress_uri", "poll_interval", "deadline", "aws_conn_id", "region_name"),
-    *("log_timeout", "ends_cluster"),
-)
+ARGUMENTS = [
+    "job_flow_id",
+    "step_id",
+    "progress_uri",
+    "poll_interval",
+    "deadline",
+    "aws_conn_id",
+    "region_name",
+    "log_timeout",
+    "ends_cluster",
+]
 LOG_POLL_SECONDS = 5
 SAID_SECONDS = 8  # and the rest of a poll: at most ten seconds without a word
-MAX_ERRORS = 20  # consecutive, of DescribeStep: ten minutes without AWS's API at a poll every 30 s
+OUTAGE = timedelta(minutes=30)  # of AWS's API, that a watch outlasts: the step goes on without it
 
 
 class PatientEmrHook(OwnSettings, EmrHook):
@@ -145,18 +153,19 @@ class EmrStepTrigger(BaseTrigger):
 
     async def _descriptions(self, emr: Any) -> AsyncIterator[dict[str, Any]]:
         """Yield the step as DescribeStep returns it, once per poll; outlast moments in which EMR does not answer."""
-        errors = 0
+        silent_since: float | None = None
         while True:
             try:
                 step = (await emr.describe_step(ClusterId=self.job_flow_id, StepId=self.step_id))["Step"]
             except (BotoCoreError, ClientError) as error:
-                errors += 1
-                if errors > MAX_ERRORS:
+                silent_since = silent_since or time.monotonic()
+                silent = time.monotonic() - silent_since
+                if silent > OUTAGE.total_seconds():
                     raise
-                self.log.warning("Could not read the step's state (%d consecutive errors): %s", errors, error)
+                self.log.warning("Could not read the step's state (for %.0f s now): %s", silent, error)
                 await asyncio.sleep(self.poll_interval)
             else:
-                errors = 0
+                silent_since = None
                 yield step  # whoever takes it waits until the next poll
 
     async def _wait_for_log(self, emr: Any, s3: Any, step: dict[str, Any]) -> None:

@@ -78,8 +78,9 @@ APPROVAL = {
     "response_timeout": APPROVAL_TIMEOUT,
     "retries": 0,
 }
-# A cluster with a hung Spark application is never idle, so that only the teardown ends it: its retries must outlast an outage
-# of AWS's API.
+# What works on a cluster outlasts an outage of AWS's API, however short the poll interval: giving up ends the cluster.
+PATIENCE = {"retries": 5, "retry_delay": timedelta(minutes=3)}
+# A cluster with a hung Spark application is never idle, so that only the teardown ends it: its retries must outlast more.
 TERMINATION = {"termination_timeout": TERMINATION_TIMEOUT, "retries": 10, "retry_delay": timedelta(minutes=3)}
 
 # ------------------------------------------------------------------ the nodes

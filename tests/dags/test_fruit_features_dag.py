@@ -113,6 +113,12 @@ def test_the_teardown_outlasts_an_outage(dag: DAG) -> None:
 
 
 @pytest.mark.parametrize("task_id", ["wait_for_cluster", *STEPS])
+def test_what_works_on_the_cluster_outlasts_an_outage(dag: DAG, task_id: str) -> None:
+    task = dag.get_task(task_id)
+    assert task.retries * task.retry_delay >= timedelta(minutes=15)
+
+
+@pytest.mark.parametrize("task_id", ["wait_for_cluster", *STEPS])
 def test_a_task_that_is_cleared_alone_keeps_its_new_cluster(dag: DAG, task_id: str) -> None:
     # Clearing it clears the setup and the teardown too, and a teardown waits for what is directly upstream of it.
     serialized = DagSerialization.from_dict(DagSerialization.to_dict(dag))
@@ -143,18 +149,10 @@ def test_the_run_is_judged_by_a_task_that_marking_it_does_not_skip(dag: DAG) -> 
     assert not any(task.is_setup for task in leaves[0].upstream_list), "it would be skipped with its setup"
 
 
-def test_every_emr_task_says_whether_it_defers(dag: DAG) -> None:
-    # The default comes from the installation's settings, and the deferrable job flow sensor waits for the wrong thing.
+def test_no_task_defers_because_an_installation_prefers_it(dag: DAG) -> None:
+    # The default of the provider's classes comes from Airflow's settings.
     deferrable = {task.task_id: task.deferrable for task in dag.tasks if hasattr(task, "deferrable")}
-    assert deferrable == {
-        "create_cluster": False,
-        "wait_for_cluster": False,
-        "export_model": False,  # the operator's own way to defer, not the provider's
-        "extract_features": False,
-        "reduce_dimensions": False,
-        "wait_for_outputs": False,
-        "terminate_cluster": True,
-    }
+    assert deferrable == {"wait_for_outputs": False}
 
 
 def test_one_run_at_a_time(dag: DAG) -> None:

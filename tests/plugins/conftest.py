@@ -1,5 +1,6 @@
 """A cluster's description, and the local EMR endpoint that creates it."""
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import MagicMock
@@ -40,6 +41,14 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def emr(aws: LocalEmr) -> Any:
     return boto3.client("emr")
+
+
+@pytest.fixture
+def silent(aws: LocalEmr, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An EMR that takes requests and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_EMR", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield
 
 
 @pytest.fixture

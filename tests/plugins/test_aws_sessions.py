@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 from botocore.loaders import JSONFileLoader
 
 from emr_hook import IdempotentEmrHook
@@ -40,22 +39,23 @@ def test_credentials_and_regions_are_not_shared(monkeypatch: pytest.MonkeyPatch)
     assert [it.meta.region_name for it in (first, second)] == ["eu-west-3", "us-east-1"]
 
 
-HOOKS: dict[str, Callable[[], AwsGenericHook[Any]]] = {
-    "S3": lambda: PatientS3Hook(region_name="eu-west-3"),
-    "EMR": lambda: IdempotentEmrHook(region_name="eu-west-3"),
-    "what is sent once": lambda: IdempotentEmrHook(region_name="eu-west-3")._without_retries,
-    "cancelling": lambda: PatientEmrHook(region_name="eu-west-3"),
-    "preflight": lambda: ServiceHook(client_type="iam", region_name="eu-west-3"),
+CLIENTS: dict[str, Callable[[], Any]] = {
+    "S3": lambda: PatientS3Hook(region_name="eu-west-3").conn,
+    "EMR": lambda: IdempotentEmrHook(region_name="eu-west-3").conn,
+    "what is sent once": lambda: IdempotentEmrHook(region_name="eu-west-3")._sending_once,
+    "of a killed task": lambda: IdempotentEmrHook(region_name="eu-west-3").hurried.conn,
+    "cancelling": lambda: PatientEmrHook(region_name="eu-west-3").conn,
+    "preflight": lambda: ServiceHook(client_type="iam", region_name="eu-west-3").conn,
 }
 
 
-@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
 def test_what_the_connection_says_of_the_network_holds_for_every_client(
-    monkeypatch: pytest.MonkeyPatch, hook: Callable[[], AwsGenericHook[Any]]
+    monkeypatch: pytest.MonkeyPatch, client: Callable[[], Any]
 ) -> None:
     extra = {"config_kwargs": {"proxies": {"https": "http://proxy:3128"}, "use_fips_endpoint": True}}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
-    config = hook().get_conn().meta.config
+    config = client().meta.config
 
     assert config.proxies == {"https": "http://proxy:3128"}
     assert config.use_fips_endpoint
@@ -67,4 +67,4 @@ def test_what_is_sent_once_is_sent_once_whatever_the_connection_says(monkeypatch
     emr = IdempotentEmrHook(region_name="eu-west-3")
 
     assert emr.conn.meta.config.retries["total_max_attempts"] == 7
-    assert emr._without_retries.conn.meta.config.retries["total_max_attempts"] == 1
+    assert emr._sending_once.meta.config.retries["total_max_attempts"] == 1

@@ -37,6 +37,19 @@ def test_without_a_setting_links_lead_to_the_console() -> None:
     assert at_the_top.endswith("&prefix=j-1/steps/s-1/")
 
 
+@pytest.mark.parametrize(
+    ("region", "console"),
+    [
+        ("cn-north-1", "https://console.amazonaws.cn/"),
+        ("us-gov-west-1", "https://console.amazonaws-us-gov.com/"),
+        ("us-east-1", "https://console.aws.amazon.com/"),
+    ],
+)
+def test_each_part_of_aws_has_a_console_of_its_own(region: str, console: str) -> None:
+    for link in (ClusterLink(), StepLogLink(), SparkHistoryLink()):
+        assert link.get_link(task(region_name=region), ti_key=KEY).startswith(console)
+
+
 def test_a_template_leads_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRUITS_STEP_LOG_LINK", "http://localhost:5555/_local_emr/clusters/{cluster}/steps/{step}")
     assert StepLogLink().get_link(task(log_uri=None), ti_key=KEY) == (

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.providers.amazon.aws.operators import emr as provider
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -75,29 +74,7 @@ def test_a_cluster_that_is_ending_is_not_taken(emr: Any, job_flow: dict[str, Any
     assert create(job_flow).execute(context) != first
 
 
-def test_a_failure_after_the_creation_does_not_cost_the_cluster(
-    emr: Any, job_flow: dict[str, Any], context: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The provider makes links and asks for the log's place after RunJobFlow.
-    def fail(**_: Any) -> None:
-        raise ConnectionError("the database is gone")
-
-    monkeypatch.setattr(provider.EmrClusterLink, "persist", fail)
-    cluster_id = create(job_flow).execute(context)
-
-    assert list(clusters(emr)) == [cluster_id]
-
-
-def test_a_retry_has_its_links_too(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
-    create(job_flow).execute(context)
-    context["ti"].reset_mock()
-    create(job_flow).execute(context)
-
-    pushed = {call.kwargs["key"] for call in context["ti"].xcom_push.call_args_list}
-    assert pushed == {"emr_cluster", "emr_logs"}
-
-
-@pytest.mark.parametrize("operation", ["ListClusters", "DescribeCluster", "RunJobFlow"])
+@pytest.mark.parametrize("operation", ["ListClusters", "RunJobFlow"])
 def test_throttling_costs_neither_the_try_nor_the_cluster(
     aws: LocalEmr, emr: Any, job_flow: dict[str, Any], context: Any, operation: str
 ) -> None:
@@ -124,6 +101,7 @@ def step_of_a_run() -> Iterator[EmrCreateClusterOperator]:
             step={"Name": "extract"},
             poll_interval=1,
             step_timeout_hours=1,
+            cluster_timeout=timedelta(),
         )
         yield created
 
@@ -151,12 +129,24 @@ def test_a_task_killed_before_its_cluster_is_there_leaves_none(
 ) -> None:
     # Airflow calls on_kill when the signal arrives, and lets execute go on.
     operator = create(job_flow)
-    events = operator.hook._without_retries.conn.meta.events
+    events = operator.hook._sending_once.meta.events
     events.register("before-call.emr.RunJobFlow", lambda **_: operator.on_kill())
-    with pytest.raises(AirflowException, match="killed while the cluster was being created"):
+    with pytest.raises(AirflowException, match=r"killed while cluster j-\w+ was being created"):
         operator.execute(context)
 
     assert_its_only_cluster_ends(emr)
+
+
+def test_a_task_that_is_killed_while_emr_is_silent_ends_in_time(
+    silent: Any, job_flow: dict[str, Any], context: Any
+) -> None:
+    # Airflow kills it for good after five seconds: until then it may learn what RunJobFlow has created.
+    operator = create(job_flow)
+    assert operator.hook.conn  # the connection is known
+    before = time.monotonic()
+    operator.on_kill()
+
+    assert 1 < time.monotonic() - before < 5
 
 
 @pytest.mark.usefixtures("short_pauses")
@@ -164,11 +154,11 @@ def test_a_killed_task_leaves_no_cluster_while_emr_throttles(
     aws: LocalEmr, emr: Any, job_flow: dict[str, Any], context: Any
 ) -> None:
     operator = create(job_flow)
-    events = operator.hook._without_retries.conn.meta.events
+    events = operator.hook._sending_once.meta.events
     events.register("before-call.emr.RunJobFlow", lambda **_: operator.on_kill())
     for operation in ("TerminateJobFlows", "ListClusters"):
         aws.faults.add(fault="throttle", operation=operation, times=3)
-    with pytest.raises(AirflowException, match="killed while the cluster was being created"):
+    with pytest.raises(AirflowException, match=r"killed while cluster j-\w+ was being created: it has been ended"):
         operator.execute(context)
 
     assert_its_only_cluster_ends(emr)
@@ -178,7 +168,7 @@ def test_a_create_that_fails_for_good_leaves_its_cluster_to_the_retry(
     aws: LocalEmr, emr: Any, job_flow: dict[str, Any], context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # EMR obeys, the answer is lost, and then EMR throttles all for longer than the client is patient.
-    monkeypatch.setattr(emr_hook, "ADAPTIVE_RETRIES", emr_hook.NO_RETRIES)
+    monkeypatch.setattr(emr_hook.IdempotentEmrHook, "settings", emr_hook.NO_RETRIES)
     operator = create(job_flow)
 
     def lose(**_: Any) -> None:
@@ -186,7 +176,7 @@ def test_a_create_that_fails_for_good_leaves_its_cluster_to_the_retry(
             aws.faults.add(fault="throttle", operation=operation)
         raise EndpointConnectionError(endpoint_url="the answer was lost")
 
-    operator.hook._without_retries.conn.meta.events.register("response-received.emr.RunJobFlow", lose)
+    operator.hook._sending_once.meta.events.register("response-received.emr.RunJobFlow", lose)
     with pytest.raises(ClientError, match="ThrottlingException"):
         operator.execute(context)
     aws.faults.clear()
@@ -203,7 +193,7 @@ def test_a_lost_answer_is_settled_by_looking(emr: Any, job_flow: dict[str, Any],
         sent.append("RunJobFlow")
         raise EndpointConnectionError(endpoint_url="the answer was lost")
 
-    operator.hook._without_retries.conn.meta.events.register("response-received.emr.RunJobFlow", lose)
+    operator.hook._sending_once.meta.events.register("response-received.emr.RunJobFlow", lose)
     cluster_id = operator.execute(context)
 
     assert sent == ["RunJobFlow"]
@@ -254,7 +244,7 @@ def test_a_cluster_that_nobody_knows_is_gone(context: Any, aws: LocalEmr) -> Non
 
 def test_a_cluster_that_stays_is_an_error(emr: Any, job_flow: dict[str, Any], context: Any) -> None:
     cluster_id = emr.run_job_flow(**job_flow)["JobFlowId"]
-    with pytest.raises(AirflowException, match="Error terminating JobFlow"):
+    with pytest.raises(AirflowException, match=f"cluster {cluster_id} has not ended: it took too long"):
         end(cluster_id).execute_complete(context, {"status": "error", "message": "it took too long"})
 
 

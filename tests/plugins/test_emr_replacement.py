@@ -1,5 +1,6 @@
 """A lost cluster is replaced once, by whichever task meets the loss; nothing that is created in its place is left behind."""
 
+import json
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import structlog.testing
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from botocore.exceptions import ClientError
 
 import emr_hook
 from emr_hook import IN_PLACE_OF
@@ -16,9 +18,9 @@ from emr_sensors import EmrClusterReadySensor
 from emr_step_operator import EmrStepOperator
 from local_emr import LocalEmr
 from tests.plugins.test_emr_operators import assert_all_end, clusters, create, end
-from tests.plugins.test_emr_steps import event, operator, run, step_ids
+from tests.plugins.test_emr_steps import event, operator, run, step, step_ids
 
-LOST = "The master node was terminated: its Spot Instance was reclaimed."
+LOST = "TERMINATED_WITH_ERRORS, INSTANCE_FAILURE: The master node was terminated: its Spot Instance was reclaimed."
 
 
 def step_task(job_flow: dict[str, Any], cluster_id: str, script: str = "true", **changes: Any) -> EmrStepOperator:
@@ -75,8 +77,21 @@ def test_a_step_whose_cluster_is_lost_runs_on_one_that_takes_its_place(
     assert result == {"job_flow_id": new, "step_id": step_ids(emr, new)[0], "state": "COMPLETED"}
     assert tags(emr, new) == tags(emr, cluster_id), "the janitor and the bill know it"
     said = " ".join(str(entry["event"]) % entry.get("positional_args", ()) for entry in entries)
-    assert f"Cluster {cluster_id} is lost, TERMINATED_WITH_ERRORS: {LOST}" in said
+    assert f"Cluster {cluster_id} is lost, {LOST}" in said
     assert f"Cluster {new} replaces it" in said
+
+
+def test_it_is_created_of_the_runs_request_and_of_nothing_else(
+    aws: LocalEmr, emr: Any, job_flow: dict[str, Any], cluster_id: str, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What Airflow's EMR operators add by default to a request.
+    foreign = {"Steps": [{**step("true"), "Name": "foreign"}]}
+    monkeypatch.setenv("AIRFLOW_CONN_EMR_DEFAULT", json.dumps({"conn_type": "emr", "extra": foreign}))
+    lose(aws, emr, cluster_id)
+    run(step_task(job_flow, cluster_id), context)
+
+    steps = emr.list_steps(ClusterId=replacement(emr, cluster_id))["Steps"]
+    assert [one["Name"] for one in steps] == ["extract_features"]
 
 
 def test_the_next_steps_find_it(
@@ -130,7 +145,7 @@ def test_a_lost_answer_leaves_one_replacement(
         answered.append("RunJobFlow")
         raise ConnectionError("the answer was lost")
 
-    task.hook._without_retries.conn.meta.events.register("response-received.emr.RunJobFlow", lose_answer)
+    task.hook._sending_once.meta.events.register("response-received.emr.RunJobFlow", lose_answer)
     with pytest.raises(ConnectionError):
         task.execute(context)  # as if the worker had died here
 
@@ -158,7 +173,7 @@ def test_a_second_loss_fails_with_both_causes(
 
     with pytest.raises(AirflowFailException) as failure:
         go_on()
-    causes = f"{cluster_id} (TERMINATED_WITH_ERRORS: {LOST}), and {new} in its place (TERMINATED_WITH_ERRORS: {LOST})"
+    causes = f"{cluster_id} ({LOST}), and {new} that replaced it ({LOST})"
     assert str(failure.value).startswith(f"two clusters were lost: {causes}")
     assert len(clusters(emr)) == 2
 
@@ -177,7 +192,8 @@ def test_a_replacement_that_ends_otherwise_fails_with_both_causes(
 
     def wait() -> None:
         while True:  # until EMR has given up
-            with suppress(TaskDeferred):
+            # EMR refuses a step of a cluster that has just ended; Airflow tries again.
+            with suppress(TaskDeferred, ClientError):
                 task.poke(context) if waits == "the sensor" else task.execute(context)
             time.sleep(0.1)
 
@@ -187,7 +203,7 @@ def test_a_replacement_that_ends_otherwise_fails_with_both_causes(
 
     new = replacement(emr, cluster_id)
     assert new in str(failure.value)
-    assert f"; it replaced {cluster_id} (TERMINATED_WITH_ERRORS: {LOST})" in str(failure.value)
+    assert f"; it replaced {cluster_id} ({LOST})" in str(failure.value)
 
 
 def test_a_replacement_is_found_however_long_its_steps_take(
@@ -207,7 +223,9 @@ def test_what_somebody_has_ended_is_not_replaced(
     emr.terminate_job_flows(JobFlowIds=[cluster_id])
     emr.get_waiter("cluster_terminated").wait(ClusterId=cluster_id, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
 
-    with pytest.raises(AirflowFailException, match=rf"^cluster {cluster_id} is TERMINATED: Terminated by user request"):
+    with pytest.raises(
+        AirflowFailException, match=rf"^cluster {cluster_id} is TERMINATED, USER_REQUEST: Terminated by user request"
+    ):
         step_task(job_flow, cluster_id).execute(context)
     assert list(clusters(emr)) == [cluster_id]
 
@@ -242,7 +260,7 @@ def test_a_task_that_is_killed_while_it_replaces_leaves_no_cluster(
 ) -> None:
     lose(aws, emr, cluster_id)
     task = step_task(job_flow, cluster_id)
-    events = task.hook._without_retries.conn.meta.events
+    events = task.hook._sending_once.meta.events
     events.register("before-call.emr.RunJobFlow", lambda **_: task.on_kill())
     with pytest.raises(AirflowException, match=r"killed while cluster .* was being created: it has been ended"):
         task.execute(context)

@@ -37,7 +37,9 @@ def test_a_cluster_that_never_starts_is_not_waited_for_again(
     with pytest.raises(Exception, match="Waiter ClusterRunning failed"):
         emr.get_waiter("cluster_running").wait(ClusterId=cluster_id, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
 
-    with pytest.raises(AirflowFailException, match=rf"^cluster {cluster_id} is TERMINATED_WITH_ERRORS for code: "):
+    with pytest.raises(
+        AirflowFailException, match=rf"^cluster {cluster_id} is TERMINATED_WITH_ERRORS, INTERNAL_ERROR: "
+    ):
         sensor(cluster_id).poke(context)
 
 
@@ -68,7 +70,7 @@ def test_a_node_that_cannot_be_set_up_is_quoted_once_its_log_is_there(
     with pytest.raises(AirflowFailException) as failure:
         sensor(cluster_id).poke(context)
     first, says, log = str(failure.value).splitlines()
-    assert first.startswith(f"cluster {cluster_id} is TERMINATED_WITH_ERRORS for code: BOOTSTRAP_FAILURE")
+    assert first.startswith(f"cluster {cluster_id} is TERMINATED_WITH_ERRORS, BOOTSTRAP_FAILURE: ")
     assert says == "  the node says: ERROR: No matching distribution found for tensorflow"
     assert log.startswith(f"  log: s3://orchard/logs/{cluster_id}/node/i-")
 

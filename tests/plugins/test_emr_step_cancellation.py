@@ -1,6 +1,7 @@
 """A step does not outlive its task: it is cancelled when the task is marked, cleared, killed or not over in time."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -67,12 +68,22 @@ def test_a_task_that_is_killed_while_it_adds_its_step_cancels_it(emr: Any, clust
     assert ended(emr, cluster_id, step_id)[0] == "CANCELLED"
 
 
+@pytest.mark.usefixtures("silent")
+def test_a_task_that_is_killed_while_emr_is_silent_ends_in_time() -> None:
+    task = operator("j-1", "sleep 600")
+    assert task.hook.conn  # the connection is known
+    before = time.monotonic()
+    task.on_kill()
+
+    assert 1 < time.monotonic() - before < 5, "Airflow kills it for good after five seconds"
+
+
 def test_the_end_of_a_worker_leaves_the_step_to_the_next_try(
     emr: Any, cluster_id: str, context: Any, retry: Any
 ) -> None:
     """Airflow calls on_kill and lets the task go on: it must not wait for a step that it has cancelled itself."""
     task = operator(cluster_id, "sleep 600")
-    events = task.hook._without_retries.conn.meta.events
+    events = task.hook._sending_once.meta.events
     events.register("before-call.emr.AddJobFlowSteps", lambda **_: task.on_kill())
     with pytest.raises(
         AirflowException, match=r"^killed while step .* was being added: it has been cancelled"

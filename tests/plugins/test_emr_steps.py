@@ -1,8 +1,10 @@
 """A step is added once; its task's log says how far it is, and why it failed."""
 
 import asyncio
+import gzip
 import json
 import time
+import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +13,11 @@ from typing import Any
 import boto3
 import pytest
 import structlog.testing
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from botocore.exceptions import ClientError
 
+from emr_step_log import last_lines
 from emr_step_operator import EmrStepOperator
 from emr_triggers import EmrStepTrigger
 from local_emr import LocalEmr
@@ -70,6 +75,7 @@ def operator(cluster_id: str, script: str, **changes: Any) -> EmrStepOperator:
             "region_name": "eu-west-3",
             "poll_interval": 0.2,
             "step_timeout_hours": 1,
+            "cluster_timeout": timedelta(),
             "log_timeout": timedelta(seconds=10),
             "retries": 2,
             **changes,
@@ -173,8 +179,6 @@ def test_a_retry_waits_for_the_step_that_is_under_way(emr: Any, cluster_id: str,
 
     assert run(operator(cluster_id, "sleep 2"), retry) == first
     assert step_ids(emr, cluster_id) == [first]
-    pushed = {call.kwargs["key"] for call in retry["ti"].xcom_push.call_args_list}
-    assert {"emr_cluster", "emr_logs"} <= pushed, "the links to the console are there on a retry too"
 
 
 def test_a_retry_takes_the_result_of_a_step_that_has_completed(
@@ -305,12 +309,64 @@ def test_moments_without_aws_do_not_end_the_watch(aws: LocalEmr, emr: Any, clust
     assert event(watching)["state"] == "COMPLETED"
 
 
+@pytest.fixture
+def one_attempt(aws: LocalEmr, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Botocore repeats nothing."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_how_long_the_watch_goes_on_without_aws_is_no_matter_of_how_often_it_looks(
+    aws: LocalEmr, emr: Any, cluster_id: str
+) -> None:
+    silence = aws.faults.add(fault="throttle", operation="DescribeStep", times=50)
+    watching = trigger(cluster_id, add(emr, cluster_id, "true"), poll_interval=0.01)
+
+    assert event(watching)["state"] == "COMPLETED"
+    assert silence.hits == 50
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_the_watch_ends_when_aws_is_away_for_too_long(
+    aws: LocalEmr, emr: Any, cluster_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emr_triggers.OUTAGE", timedelta(seconds=0.5))
+    aws.faults.add(fault="throttle", operation="DescribeStep")
+    with pytest.raises(ClientError, match="ThrottlingException"):
+        event(trigger(cluster_id, add(emr, cluster_id, "true"), poll_interval=0.05))
+
+
+@pytest.mark.parametrize("lines", [3, 200_000], ids=["short", "long"])
+def test_the_end_of_a_log_is_read_line_by_line(aws: LocalEmr, lines: int) -> None:
+    text = "".join(f"{number}{' and so on' * 30}: \xff\r\n" for number in range(lines)).encode("latin-1")
+    boto3.client("s3").put_object(Bucket="orchard", Key="stderr.gz", Body=gzip.compress(text, 1))
+    tracemalloc.start()
+    end = last_lines(S3Hook(region_name="eu-west-3"), "orchard", "stderr.gz")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert end == [f"{number}{' and so on' * 30}: \ufffd" for number in range(max(0, lines - 40), lines)]
+    assert peak < 40e6, "the client takes some; the log has 60 MB"
+
+
 def test_the_cause_survives_a_log_that_cannot_be_read(aws: LocalEmr, emr: Any, cluster_id: str, context: Any) -> None:
     task = operator(cluster_id, "echo 'a cause of its own' >&2; exit 3")
     with pytest.raises(TaskDeferred) as deferred:
         task.execute(context)
     result = event(deferred.value.trigger)
     aws.faults.add(fault="s3-error", status=500)
+
+    with pytest.raises(AirflowFailException, match=r"is FAILED: .*a cause of its own"):
+        task.execute_complete(context, result)
+
+
+def test_the_cause_survives_half_a_log(emr: Any, cluster_id: str, context: Any) -> None:
+    task = operator(cluster_id, "echo 'a cause of its own' >&2; exit 3")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    result = event(deferred.value.trigger)
+    key = f"logs/{cluster_id}/steps/{result['step_id']}/stderr.gz"
+    boto3.client("s3").put_object(Bucket="orchard", Key=key, Body=gzip.compress(b"nothing\n" * 1000)[:-9])
 
     with pytest.raises(AirflowFailException, match=r"is FAILED: .*a cause of its own"):
         task.execute_complete(context, result)

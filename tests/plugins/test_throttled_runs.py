@@ -45,12 +45,13 @@ def run(job_flow: dict[str, Any], name: str, context: dict[str, Any]) -> None:
         return EmrCreateClusterOperator(task_id="create", job_flow_overrides=request, region_name="eu-west-3")
 
     cluster = {"job_flow_id": attempt(create, context), "region_name": "eu-west-3"}
+    waits = {"cluster_timeout": timedelta(minutes=1)}
     for step_name in STEPS:
 
         def add(step_name: str = step_name) -> EmrStepOperator:
             request = {**step("true"), "Name": step_name}
             return EmrStepOperator(
-                task_id=step_name, step=request, poll_interval=1, step_timeout_hours=1, retries=2, **cluster
+                task_id=step_name, step=request, poll_interval=1, step_timeout_hours=1, retries=2, **waits, **cluster
             )
 
         attempt(add, context)
