@@ -1,8 +1,8 @@
 """### Turns fruit images into PCA vectors of their MobileNetV2 features, on a cluster that exists only while it works.
 
-Put images into the bucket, one folder per variety (`images/Apple Pink Lady/104_100.jpg`), and trigger the DAG. The images may also
-be in another bucket (`images_bucket`), which is only read. A run processes only images that no earlier run has extracted; if there
-are none, it stops after `find_new_images` and costs only a listing of S3. A schedule or uploads can start runs, too, if the
+Put images into the bucket, one folder per variety (`images/Apple Pink Lady/104_100.jpg`), and trigger the DAG. The images may
+also be in another bucket (`images_bucket`), which is only read. A run processes only images that no earlier run has extracted; if
+there are none, it stops after `find_new_images` and costs only a listing of S3. A schedule or uploads can start runs, too, if the
 installation is configured for it (`docs/schedule.md`).
 
 | task | what it does |
@@ -24,18 +24,18 @@ installation is configured for it (`docs/schedule.md`).
 terminated, and `results/latest.json` still names the previous run. Fix the cause, then clear the failed task, which gets a new
 cluster, or trigger the DAG again: images that were already extracted are not extracted again. A published run cannot be cleared.
 
-If AWS takes the cluster away (an outage of the zone, the loss of the primary node), the run continues on a second one, with what is
-in S3 already. There is no third.
+If AWS takes the cluster away (an outage of the zone, the loss of the primary node), the run continues on a second one, with what
+is in S3 already. There is no third.
 
 **To stop a run**, mark it as failed: its step is cancelled and its cluster ends. Do not pause the DAG instead: the running step
 continues, for up to `step_timeout_hours`, no later task starts, and only EMR's idle timeout ends the cluster.
 
-**To explore on the cluster**, trigger with `interactive`: the cluster has JupyterHub, and `terminate_cluster` says how to reach it
-and leaves it to its idle timeout (`docs/interactive.md`). It costs money until then.
+**To explore on the cluster**, trigger with `interactive`: the cluster has JupyterHub, and `terminate_cluster` says how to reach
+it and leaves it to its idle timeout (`docs/interactive.md`). It costs money until then.
 
-Images that cannot be used are listed, with the reason, in `rejects/` and in the report. They fail a run only if their share of all
-images exceeds `max_reject_share`. Images rejected for a transient reason, such as access denied, are tried again by the next two
-runs.
+Images that cannot be used are listed, with the reason, in `rejects/` and in the report. They fail a run only if their share of
+all images exceeds `max_reject_share`. Images rejected for a transient reason, such as access denied, are tried again by the next
+two runs.
 
 **Many images at once**: with `max_images_per_run` a run takes the oldest of the new images and leaves the others to later
 runs. With new weights all images are new; until none are left, the runs only extract, and `publish` is skipped. Then

@@ -1,8 +1,8 @@
 """### Ends clusters of `fruit_features` that no run will end any more.
 
 A run ends its cluster itself, and EMR ends an idle one. This DAG is for the remaining cases: a run that was deleted, an Airflow
-that was rebuilt, a cluster with a hung application. It looks for active clusters with this installation's tags, and ends those whose
-DAG run is finished, does not exist any more, or whose age exceeds `max_age_hours` (and three times the run's own
+that was rebuilt, a cluster with a hung application. It looks for active clusters with this installation's tags, and ends those
+whose DAG run is finished, does not exist any more, or whose age exceeds `max_age_hours` (and three times the run's own
 `step_timeout_hours`); of those that a finished run has left to a person (the param `interactive`), only those that are older than
 `max_age_hours`. It runs every hour once the installation has a name (`FRUITS_DEPLOYMENT`).
 
