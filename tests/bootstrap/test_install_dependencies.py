@@ -4,6 +4,7 @@ import base64
 import hashlib
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -28,20 +29,21 @@ class Node:
         self.info, self.calls = self.root / "instance.json", self.root / "calls"
         self.bin.mkdir()
         self.s3.mkdir()
+        self.path = f"{self.bin}:/usr/bin:/bin"
         self.calls.touch()
         (self.s3 / "empty").mkdir()
-        self._command("sudo", 'exec "$@"')
-        self._command("dnf", "exit 0")
-        self._command("python3.11", f'exec {sys.executable} "$@"')
+        self.command("sudo", 'exec "$@"')
+        self.command("dnf", "exit 0")
+        self.command("python3.11", f'exec {sys.executable} "$@"')
         # aws s3 cp|sync --only-show-errors SOURCE TARGET
-        self._command(
+        self.command(
             "aws",
             f"""source={self.s3}/"${{4#s3://}}"; [ -e "$source" ] || exit 1
 if [ "$2" = sync ]; then mkdir -p "$5" && cp -r "$source/." "$5"; else cp "$source" "$5"; fi""",
         )
         self.set_role("core")
 
-    def _command(self, name: str, body: str) -> None:
+    def command(self, name: str, body: str) -> None:
         file = self.bin / name
         file.write_text(f'#!/bin/bash\necho "{name} $*" >> {self.calls}\n{body}\n')
         file.chmod(0o755)
@@ -55,7 +57,7 @@ if [ "$2" = sync ]; then mkdir -p "$5" && cp -r "$source/." "$5"; else cp "$sour
 
     def install(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {
-            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "PATH": self.path,
             "FRUITS_NODE_FOLDER": str(self.folder),
             "FRUITS_NODE_INFO": str(self.info),
         }
@@ -189,6 +191,25 @@ def test_invalid_arguments_fail_with_a_message(
 
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("dnf", "works"), [("succeeds", True), ("fails", False)])
+def test_a_node_without_python_installs_it_or_names_the_release(
+    node: Node, arguments: list[str], dnf: str, *, works: bool
+) -> None:
+    (node.bin / "python3.11").rename(node.root / "python3.11")
+    node.command("dnf", f"mv {node.root}/python3.11 {node.bin}/" if dnf == "succeeds" else "exit 1")
+    node.path = f"{node.bin}:{node.root}/tools"  # without a python3.11 of this machine
+    (node.root / "tools").mkdir()
+    for name in ("awk", "bash", "chown", "cmp", "cp", "cut", "df", "du", "grep", "id", "mkdir", "mv", "rm", "uname"):
+        (node.root / "tools" / name).symlink_to(shutil.which(name) or pytest.fail(f"no {name} on this machine"))
+    done = node.install(*arguments)
+
+    assert "dnf install -y -q python3.11 python3.11-pip" in node.calls.read_text()
+    assert (done.returncode == 0) is works, done.stderr
+    if not works:
+        message = "python3.11 could not be installed: EMR releases before 7.0 are not supported"
+        assert done.stderr.splitlines()[-1] == f"install_dependencies: {message}"
 
 
 def test_requirements_are_hashed_and_consistent() -> None:
