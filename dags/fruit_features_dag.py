@@ -217,6 +217,9 @@ def fruit_features() -> None:
         published.operator.operator_extra_links = (ReportLink(),)  # type: ignore[attr-defined]
         chain(reduce_dimensions, wait_for_outputs, results, published)
 
+    # What runs below skipped tasks: in a run without work it is skipped again when it is cleared, if it is directly below.
+    chain(plan, [uris, wait_for_outputs])
+
     # A teardown too, as marking a run as failed skips all else.
     chain([published, terminate_cluster], conclude_run().as_teardown(on_failure_fail_dagrun=True))
 

@@ -1,6 +1,6 @@
 """The DAG without what its tasks add to it by themselves: edges that say nothing, and copies of the params."""
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
 
@@ -8,13 +8,18 @@ def drop_implied_edges(dag: DAG) -> None:
     """Remove each edge that a longer path implies, so that the graph reads as a chain.
 
     Every use of an XComArg draws an edge, although the task that made the value is far upstream: a cluster's id alone would draw
-    one to each task that works on it. Edges into a teardown stay, since a teardown waits only for what is directly upstream.
+    one to each task that works on it. Two kinds of edges stay:
+
+    - into a teardown, since a teardown waits only for what is directly upstream;
+    - from a task that may skip all others into one that runs below skipped tasks: cleared later, it is skipped again only by
+      what is directly upstream.
     """
     for task in dag.tasks:
         for child in list(task.downstream_list):
             others = (other for other in task.downstream_list if other is not child)
             implied = any(child in other.get_flat_relatives(upstream=False) for other in others)
-            if implied and not child.is_teardown:
+            may_skip = task.inherits_from_skipmixin and child.trigger_rule != TriggerRule.ALL_SUCCESS
+            if implied and not child.is_teardown and not may_skip:
                 task.downstream_task_ids.discard(child.task_id)
                 child.upstream_task_ids.discard(task.task_id)
 

@@ -55,7 +55,22 @@ def test_the_graph_reads_as_a_chain(dag: DAG) -> None:
     edges = {(task.task_id, child) for task in dag.tasks for child in task.downstream_task_ids}
     chain = [task_id for task_id in dag.task_ids if task_id != "terminate_cluster"]
     ends = {(task_id, "terminate_cluster") for task_id in ["create_cluster", "wait_for_cluster", *STEPS]}
-    assert edges == set(itertools.pairwise(chain)) | ends | {("terminate_cluster", "conclude_run")}
+    skips = {("find_new_images", task_id) for task_id in ["deploy_artifacts", "wait_for_outputs"]}
+    assert edges == set(itertools.pairwise(chain)) | ends | skips | {("terminate_cluster", "conclude_run")}
+
+
+def test_no_task_of_a_run_without_work_runs_when_it_is_cleared(dag: DAG) -> None:
+    """Airflow skips it again below skipped tasks, unless its rule lets it run there: then only directly below what skips."""
+    lenient = {
+        task.task_id for task in dag.tasks if task.trigger_rule != TriggerRule.ALL_SUCCESS and not task.is_teardown
+    }
+    on_the_cluster = {task_id for task_id in lenient if dag.get_task("create_cluster") in setups(dag, task_id)}
+    assert lenient - on_the_cluster <= dag.get_task("find_new_images").downstream_task_ids
+
+
+def setups(dag: DAG, task_id: str) -> set[Any]:
+    """The tasks that Airflow skips this one with, whatever its rule."""
+    return set(dag.get_task(task_id).get_upstreams_only_setups())
 
 
 @pytest.mark.parametrize(

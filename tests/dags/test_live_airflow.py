@@ -206,6 +206,18 @@ def test_a_dry_run_says_on_its_page_what_it_was(airflow: Airflow, run_id: str) -
     assert airflow.note(again).startswith("dry run: 0 of 21 images are new")
 
 
+def test_what_is_cleared_of_a_run_without_work_is_skipped_again(airflow: Airflow) -> None:
+    """Two of these tasks run below skipped ones, in a run that has work."""
+    without_work = airflow.trigger(dry_run=True)
+    assert airflow.wait(without_work) == "success", airflow.tasks(without_work)
+    airflow.clear(without_work, "deploy_artifacts", downstream=True)
+
+    assert airflow.wait(without_work) == "success", airflow.tasks(without_work)
+    states = {task_id: task["state"] for task_id, task in airflow.tasks(without_work).items()}
+    assert (states.pop("find_new_images"), states.pop("conclude_run")) == ("success", "success")
+    assert set(states.values()) == {"skipped"}
+
+
 def test_an_unknown_param_costs_nothing(airflow: Airflow) -> None:
     before = airflow.clusters()
     run_id = airflow.trigger(varience=0.7)
