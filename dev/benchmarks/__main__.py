@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import rows
 from benchmarks.bench import FULL, SMALL, Bench
-from benchmarks.machine import Conditions, adopt_orphans, load, this_machine
+from benchmarks.machine import Conditions, load, this_machine
 from benchmarks.measuring import SkippedError
 from benchmarks.samples import PROJECT
 from benchmarks.table import Measured, Table, insert, shown
@@ -41,9 +41,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def measure(name: str, bench: Bench, *, adopted: bool) -> Measured:
+def measure(name: str, bench: Bench) -> Measured:
     """Measure one row; a row that fails does not take the others with it."""
-    conditions = Conditions(adopted=adopted)
+    conditions = Conditions()
     figures, skipped, error = {}, "", ""
     try:
         figures = rows.ROWS[name](bench)
@@ -63,7 +63,7 @@ def report(row: Measured, total: float) -> None:
         print(f"  FAILED: {row.error}")
     print(
         f"  {row.seconds:.0f} s, {total / 60:.1f} min so far; load {row.load[0]:.1f} before, {row.load[1]:.1f} after; of the cores,"
-        f" others used {row.others[0]:.0%} before, {row.during:.0%} during it (other guests {row.stolen:.0%}), {row.others[1]:.0%} after",
+        f" others used {row.others[0]:.0%} before, {row.between:.0%} between runs, {row.others[1]:.0%} after, other guests {row.stolen:.0%}",
         flush=True,
     )
 
@@ -94,12 +94,8 @@ def earlier_rows(size: str, machine: str, rate: float, again: Collection[str]) -
     return kept
 
 
-def main(argv: Sequence[str] | None = None, *, adopted: bool = False) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure the rows that are asked for.
-
-    Args:
-        argv: the command line.
-        adopted: see `Conditions`.
 
     Returns:
         The exit code: 1 if a row failed, or a bound was missed that this project alone can be the cause of. Rows that cannot be
@@ -120,7 +116,7 @@ def main(argv: Sequence[str] | None = None, *, adopted: bool = False) -> int:
         table = Table(options.size, machine, earlier_rows(options.size, machine, bench.rate, options.only))
         for name in options.only:
             print(f"\n{name}", flush=True)
-            table.rows[name] = measure(name, bench, adopted=adopted)
+            table.rows[name] = measure(name, bench)
             report(table.rows[name], time.monotonic() - started)
             table.save(OUTPUT)
     print("", *table.lines(rows.BOUNDS), f"all figures: {OUTPUT}", sep="\n")
@@ -131,4 +127,4 @@ def main(argv: Sequence[str] | None = None, *, adopted: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(adopted=adopt_orphans()))
+    sys.exit(main())

@@ -1,18 +1,14 @@
 """What the figures were measured on, and whether anything else was at work there."""
 
-import ctypes
 import os
 import platform
 import re
-import resource
-import sys
+import statistics
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from benchmarks.memory import descendants
 
 # Instructions that decide how fast LiteRT's kernels are: of x86, then of arm64.
 FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "asimddp", "sve", "sve2")
@@ -22,7 +18,8 @@ GENERATION = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", 
 
 CPUINFO = Path("/proc/cpuinfo")
 STAT = Path("/proc/stat")
-SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux's prctl
+MOMENT = 0.3  # seconds: 60 ticks of two cores
+_seen: list[float] = []  # by `look`, since the row began
 
 
 @dataclass(frozen=True)
@@ -75,50 +72,20 @@ def others(seconds: float = 1.0) -> float:
     return round(1 - idle / total, 2) if total else 0.0
 
 
-def adopt_orphans() -> bool:
-    """Become the parent of descendants whose own parent ends, so that their processor time is told from that of others.
+def look() -> None:
+    """Look for a moment at what others do. For between two runs of a row, when nothing of ours is at work.
 
-    Spark's workers outlive their JVM. Linux only; return whether it is so.
+    It cannot be told while a run is: the daemon of Spark's Python workers, like Ray's, leaves no trace of what they took.
     """
-    return sys.platform == "linux" and ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0) == 0
-
-
-def own_seconds() -> float:
-    """Return the processor time of this process and of all that it ever started, once `adopt_orphans` was called."""
-    while _reaped():
-        pass
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    ended = sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, kinds))
-    return ended + sum(map(_seconds_of, descendants(os.getpid()) - {os.getpid()}))
-
-
-def _reaped() -> bool:
-    """Take leave of a child that has ended, which is what adds its time to that of the children; say whether there was one."""
-    try:
-        return os.waitpid(-1, os.WNOHANG)[0] > 0
-    except ChildProcessError:
-        return False
-
-
-def _seconds_of(pid: int) -> float:
-    """Return the processor time of a process and of its children that have ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    _seen.append(others(MOMENT))
 
 
 class Conditions:
-    """Measures from now on what a row is measured under.
+    """Measures from now on what a row is measured under."""
 
-    Args:
-        adopted: `adopt_orphans` was called, and no child runs but in a row: what is not of this process is others' work.
-    """
-
-    def __init__(self, *, adopted: bool = False) -> None:
+    def __init__(self) -> None:
         self._began, self._load, self._others = datetime.now(UTC), load(), others()
-        self._adopted, self._own = adopted, own_seconds() if adopted else 0.0
+        _seen.clear()
         self._started, self._ticks = time.monotonic(), _ticks()
 
     def stolen(self) -> float:
@@ -129,23 +96,15 @@ class Conditions:
         passed = [now - then for now, then in zip(_ticks(), self._ticks, strict=True)]
         return round(passed[7] / sum(passed), 2) if sum(passed) else 0.0
 
-    def during(self) -> float:
-        """Return the share of all cores that others used, the hypervisor's other guests included; 0 where Linux does not say."""
-        passed = [now - then for now, then in zip(_ticks(), self._ticks, strict=True)]
-        if not self._adopted or not sum(passed):
-            return 0.0
-        own = (own_seconds() - self._own) * os.sysconf("SC_CLK_TCK")
-        return round(max(0.0, 1 - (passed[3] + passed[4] + own) / sum(passed)), 2)
-
     def so_far(self) -> dict[str, Any]:
         """Return the attributes of `table.Measured` that are not about figures."""
-        seconds, stolen, during = time.monotonic() - self._started, self.stolen(), self.during()
+        seconds, stolen = time.monotonic() - self._started, self.stolen()
         return {
             "began": self._began.isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             "load": (self._load, load()),
             "others": (self._others, others()),
-            "during": during,
+            "between": round(statistics.median(_seen), 2) if _seen else 0.0,
             "stolen": stolen,
         }
 

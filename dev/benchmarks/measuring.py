@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from benchmarks import machine
+
 T = TypeVar("T")
 
 Figures = dict[str, float]
@@ -26,6 +28,7 @@ def alternating(rounds: int, sides: Mapping[str, Callable[[], T]]) -> dict[str, 
             started = time.monotonic()
             found[name].append(sides[name]())
             seconds[name] = time.monotonic() - started
+            machine.look()
         say(f"round {number + 1} of {rounds}: " + ", ".join(f"{name} {taken:.1f} s" for name, taken in seconds.items()))
     return found
 

@@ -32,8 +32,8 @@ class Measured:
         seconds: that it took.
         load: average of the last minute, before and after.
         others: share of the cores that others used, before and after.
-        during: the same meanwhile.
-        stolen: what of that the hypervisor gave to other guests.
+        between: the same between the row's runs, their median: a process of ours that ends late is no neighbor.
+        stolen: share of the cores that the hypervisor gave to other guests meanwhile.
         rate: images/s of the bare loop in that run; 0 if it was not measured.
     """
 
@@ -44,14 +44,14 @@ class Measured:
     seconds: float = 0.0
     load: tuple[float, float] = (0.0, 0.0)
     others: tuple[float, float] = (0.0, 0.0)
-    during: float = 0.0
+    between: float = 0.0
     stolen: float = 0.0
     rate: float = 0.0
 
     @property
     def neighbors(self) -> float:
         """The largest of the shares that were not this project's."""
-        return max(*self.others, self.during, self.stolen)
+        return max(*self.others, self.between, self.stolen)
 
     @property
     def busy(self) -> bool:

@@ -1,25 +1,24 @@
 """Alternating rounds, and the machine that they ran on."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import machine
 from benchmarks.bench import Sizes
-from benchmarks.jobs import Ran, spark_environment
+from benchmarks.jobs import Ran
 from benchmarks.machine import this_machine
 from benchmarks.marginal import figures, memory
 from benchmarks.measuring import SkippedError, alternating, differences, median_ratio
 from benchmarks.scaling import core_figures
+from benchmarks.table import Measured
 
 X86 = "model name\t: AMD EPYC 9R14\nflags\t\t: fpu sse4_2 avx2 fma avx512f\n\nmodel name\t: AMD EPYC 9R14\n"
 ARM64 = "processor\t: 0\nFeatures\t: fp asimd sve asimddp\n"
 
 
-def test_sides_take_turns_forwards_and_backwards() -> None:
+def test_sides_take_turns_forwards_and_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "MOMENT", 0.0)
     order: list[str] = []
 
     def side(name: str) -> int:
@@ -76,43 +75,15 @@ def test_what_the_hypervisor_takes_counts_as_others(tmp_path: Path, monkeypatch:
     assert conditions.so_far()["stolen"] == 0.4
 
 
-def test_what_others_do_during_a_row_is_what_its_own_processes_did_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
-    monkeypatch.setattr(machine, "others", lambda: 0.0)
-    own = iter([5.0, 5.0 + 30 / os.sysconf("SC_CLK_TCK")])
-    monkeypatch.setattr(machine, "own_seconds", lambda: next(own))
-    machine.STAT.write_text("cpu  100 0 50 800 10 0 0 0 0 0\n")
-    conditions = machine.Conditions(adopted=True)
-    machine.STAT.write_text("cpu  160 0 50 840 10 0 0 0 0 0\n")
+def test_what_others_do_between_the_runs_of_a_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.0, 0.3, 0.2, 0.4, 0.3, 0.0])
+    monkeypatch.setattr(machine, "others", lambda seconds=1.0: next(shares))
+    conditions = machine.Conditions()
+    alternating(2, {"bare": lambda: 1, "job": lambda: 2})
 
-    assert conditions.so_far()["during"] == 0.3
-
-
-ORPHANS = r"""
-import subprocess, sys, time
-from benchmarks.machine import adopt_orphans, own_seconds
-assert adopt_orphans()
-work = "import time\nwhile time.process_time() < 0.5: pass"
-parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {work!r}])"
-before = own_seconds()
-subprocess.run([sys.executable, "-c", parent], check=True)
-alive = subprocess.Popen([sys.executable, "-c", work + "\ntime.sleep(60)"])
-until = time.monotonic() + 60
-while own_seconds() - before < 1.0 and time.monotonic() < until:
-    time.sleep(0.1)
-alive.kill()
-print(own_seconds() - before)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="orphans are adopted on Linux only")
-def test_the_time_of_what_outlives_its_parent_and_of_what_is_still_at_work_is_our_own() -> None:
-    command, environment = [sys.executable, "-c", ORPHANS], spark_environment()
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120)
-
-    assert 1.0 <= float(done.stdout) < 2.0
+    found = conditions.so_far()
+    assert found["between"] == 0.3
+    assert Measured(**found).busy
 
 
 def test_a_worker_that_was_not_seen_is_no_small_one() -> None:

@@ -8,7 +8,7 @@ from benchmarks.table import Measured, Table, insert
 QUIET = Measured(others=(0.02, 0.1))
 BUSY = Measured(others=(0.02, 0.6))
 STOLEN = Measured(others=(0.02, 0.1), stolen=0.3)
-MEANWHILE = Measured(others=(0.02, 0.1), during=0.2)
+MEANWHILE = Measured(others=(0.02, 0.1), between=0.2)
 
 
 @pytest.mark.parametrize(
