@@ -57,7 +57,9 @@ def test_a_rejected_run_has_no_cluster_is_not_shown_as_a_success_and_is_told_of(
         assert "200 " in answered.stdout, answered.stdout + answered.stderr
         assert test.exit_code != 0
         errors = [
-            line for line in log if "has rejected the run: nothing was created. The request was: 1 new images of 1" in line
+            line
+            for line in log
+            if "has rejected the run: nothing was created. The request was: 1 new images of 1" in line
         ]
         assert errors, "\n".join(log)
         assert session.client("emr", endpoint_url=aws.endpoint_url).list_clusters()["Clusters"] == []

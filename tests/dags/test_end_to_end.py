@@ -169,7 +169,11 @@ def test_a_run_on_fleets_extracts_only_new_images_and_reports_bad_ones(
     ("fault", "times", "message"),
     [
         ("no-capacity", 1, r"cluster .*is TERMINAT(ING|ED_WITH_ERRORS)"),
-        ("cluster-lost", 2, r"two clusters were lost: .*Spot Instance was reclaimed.* that replaced it .*was reclaimed"),
+        (
+            "cluster-lost",
+            2,
+            r"two clusters were lost: .*Spot Instance was reclaimed.* that replaced it .*was reclaimed",
+        ),
     ],
 )
 def test_a_cluster_that_never_works_fails_the_run_at_once(
