@@ -170,7 +170,7 @@ def _folders(hook: S3Hook, layout: RunLayout, run: str = "") -> list[Folder]:
     client = hook.get_conn()
     roots = [(layout.features, "run="), (layout.rejects, "run="), (layout.runs, ""), (layout.results, "run=")]
     with listing.own_parser(client), ThreadPoolExecutor(len(roots)) as pool:
-        return list(chain.from_iterable(pool.map(lambda each: _of_runs(client, *each, run), roots)))
+        return list(chain.from_iterable(pool.map(lambda each: _of_runs(client, each[0], each[1], run), roots)))
 
 
 def _of_runs(client: Any, root: Location, start: str, only: str) -> Iterable[Folder]:

@@ -17,8 +17,9 @@ class RemoteFile(io.RawIOBase):
     """
 
     def __init__(self, client: Any, bucket: str, key: str) -> None:
-        self._get = lambda **options: client.get_object(Bucket=bucket, Key=key, **options)
-        self._size = int(client.head_object(Bucket=bucket, Key=key)["ContentLength"])
+        self._client = client
+        self._object = {"Bucket": bucket, "Key": key}
+        self._size = int(client.head_object(**self._object)["ContentLength"])
         self._place = 0
 
     def readable(self) -> bool:
@@ -44,7 +45,7 @@ class RemoteFile(io.RawIOBase):
         end = min(self._place + len(buffer), self._size)
         if end <= self._place:
             return 0
-        content = self._get(Range=f"bytes={self._place}-{end - 1}")["Body"].read()
+        content = self._client.get_object(**self._object, Range=f"bytes={self._place}-{end - 1}")["Body"].read()
         buffer[: len(content)] = content
         self._place += len(content)
         return len(content)
