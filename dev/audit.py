@@ -14,7 +14,7 @@ from pathlib import Path
 
 PROBE = "pip==24.0"  # any old release: whether there is an answer matters, not which
 
-# Vulnerabilities that do not concern this project: its id, and why. Take out what an upgrade has mended.
+# Vulnerabilities that do not concern this project: its id, and why. Take out what an upgrade has fixed.
 ACCEPTED: dict[str, str] = {}
 
 
@@ -45,7 +45,7 @@ def vulnerabilities(report: dict[str, object]) -> Iterator[str]:
         for found in one.get("vulns", []):
             if not {found["id"], *found.get("aliases", [])} & ACCEPTED.keys():
                 fixed = ", ".join(found.get("fix_versions", [])) or "no release yet"
-                yield f"{one['name']} {one['version']}: {found['id']}, mended in {fixed}"
+                yield f"{one['name']} {one['version']}: {found['id']}, fixed in {fixed}"
 
 
 def main(locks: list[str], *, advise: bool) -> int:

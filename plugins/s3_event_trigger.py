@@ -227,14 +227,14 @@ class QueueProducer(SharedStreamProducer):
         url = self.settings.queue_url
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
         if code.endswith(("NonExistentQueue", "QueueDoesNotExist")):
-            return f"queue {url} does not exist: create it, or change FRUITS_QUEUE_URL; until then only the sweep finds images"
+            return f"queue {url} does not exist: create it, or change FRUITS_QUEUE_URL; until then only the scheduled scan finds images"
         if "AccessDenied" in code:
             return (
-                f"queue {url} is closed to Airflow's credentials: allow sqs:ReceiveMessage and sqs:DeleteMessage on it"
+                f"Airflow's credentials may not read queue {url}: allow sqs:ReceiveMessage and sqs:DeleteMessage on it"
             )
         if code in CREDENTIALS:
             return (
                 f"AWS refuses Airflow's credentials for queue {url} ({code}): renew or correct those of the connection "
-                f"{self.settings.aws_conn_id}, or what the triggerer has in its place"
+                f"{self.settings.aws_conn_id} or, if it is empty, of the triggerer"
             )
         return f"queue {url} does not answer: {error}"

@@ -38,7 +38,7 @@ def nodes(settings: ClusterSettings) -> str:
 
 
 def hourly_price(run: Run) -> float | None:
-    """Return USD per hour of the run's cluster, at most: of a fleet's types the dearest counts.
+    """Return USD per hour of the run's cluster, at most: of a fleet's types the most expensive counts.
 
     None if a price is unknown, or `job_flow_overrides` chooses the instances.
     """
@@ -52,7 +52,7 @@ def hourly_price(run: Run) -> float | None:
 
 
 def _worker_price(settings: ClusterSettings) -> float | None:
-    """Return USD per hour of a core or task node, at most: of the fleet's dearest type."""
+    """Return USD per hour of a core or task node, at most: of the fleet's most expensive type."""
     unit = vcpus(settings.smallest_worker)
     workers = [(price(settings.region, each), vcpus(each) // unit) for each in settings.worker_types]
     known = [each / weight for each, weight in workers if each is not None]

@@ -84,7 +84,7 @@ def test_a_vulnerability_fails_unless_it_is_accepted(
     answer(monkeypatch, {"dependencies": [{"name": "pip", "version": "1.0", "vulns": [found]}]})
 
     assert audit.main(["lock.txt"], advise=False) == 1
-    assert "lock.txt: pip 1.0: PYSEC-1, mended in 2.0" in capsys.readouterr().out
+    assert "lock.txt: pip 1.0: PYSEC-1, fixed in 2.0" in capsys.readouterr().out
     assert audit.main(["lock.txt"], advise=True) == 0  # make check
     assert capsys.readouterr().out == "note: 1 known: see make audit\n"
     monkeypatch.setitem(audit.ACCEPTED, "CVE-1", "not reachable")

@@ -220,7 +220,7 @@ def test_keys_that_were_changed_in_the_connection_are_picked_up(
         ),
         (
             "AccessDenied",
-            "queue q is closed to Airflow's credentials: allow sqs:ReceiveMessage and sqs:DeleteMessage on it",
+            "Airflow's credentials may not read queue q: allow sqs:ReceiveMessage and sqs:DeleteMessage on it",
         ),
         ("InternalError", "queue q does not answer: An error occurred"),
     ],
