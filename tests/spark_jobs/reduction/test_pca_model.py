@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 from shutil import copy
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from pyspark.ml.feature import StandardScaler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import SparkSession
 
+from spark_jobs import uris
 from spark_jobs.errors import JobError
 from spark_jobs.reduction import pca_model
 from spark_jobs.reduction.distributed import vectors
@@ -110,6 +112,14 @@ def test_what_was_written_is_told_and_what_something_else_has_put_there_is_named
     with pytest.raises(JobError, match=r"model/stages/notes\.txt: not written by this job"):
         pca_model.save(fitted, f"file://{folder}")
     assert (folder / "stages/notes.txt").exists()
+
+
+def test_objects_in_s3_are_written_told_and_read_by_the_same_client(fitted: PcaModel, s3: Any) -> None:
+    written = pca_model.save(fitted, "s3://fruits/my fruits 100%/model")
+    listed = uris.list_stored("s3://fruits/my fruits 100%/model")
+    assert written == {name: stored._asdict() for name, stored in listed.items() if not name.endswith("/_SUCCESS")}
+    loaded = pca_model.load("s3://fruits/my fruits 100%/model")
+    np.testing.assert_array_equal(loaded.pca.components, fitted.pca.components)
 
 
 def test_a_model_that_is_not_there_is_an_error(saved: str, tmp_path: Path) -> None:
