@@ -54,7 +54,7 @@ from emr_links import ReportLink
 from emr_operators import EmrCreateClusterOperator, EmrTerminateClusterOperator
 from emr_sensors import EmrClusterReadySensor
 from emr_step_operator import EmrStepOperator
-from fruit_features import artifacts, budget, conclusion, config, notifications, preflight, requests
+from fruit_features import artifacts, budget, conclusion, config, notifications, preflight, requests, xcoms
 from fruit_features.graph import drop_copied_params, drop_implied_edges
 from fruit_features.run import Plan, Run
 from fruit_features.schedule import RESULTS, dag_schedule
@@ -73,14 +73,15 @@ def find_new_images(params: dict[str, Any], run_id: str, ti: Any) -> dict[str, A
     preflight.check_writing(hook, run)
     plan = inventory.find_new(hook, run)
     if plan.needs_cluster or plan.would_need_cluster:
-        ti.xcom_push(key="estimate", value=asdict(budget.estimate(run, plan)))
+        ti.xcom_push(key=xcoms.ESTIMATE, value=asdict(budget.estimate(run, plan)))
     if not plan.needs_cluster:
-        hook.log.info(said := inventory.why_nothing(run, plan))
-        ti.xcom_push(key=conclusion.NOTE, value=said)
+        why = inventory.why_nothing(run, plan)
+        hook.log.info(why)
+        ti.xcom_push(key=xcoms.NOTE, value=why)
         return None
     preflight.check_account(hook, run)
     hook.log.info(budget.check_budget(run, plan))
-    ti.xcom_push(key="approval", value=budget.approval_request(run, plan))
+    ti.xcom_push(key=xcoms.APPROVAL, value=budget.approval_request(run, plan))
     return plan.model_dump()
 
 
@@ -127,35 +128,19 @@ def publish(
     run = Run.from_params(params, run_id)
     hook = PatientS3Hook(region_name=run.settings.region)
     if plan.get("unfinished"):
-        ti.xcom_push(key="left", value=plan["left"])  # for conclude_run: a person may have skipped this task as well
+        ti.xcom_push(key=xcoms.LEFT, value=plan["left"])  # a person may have skipped this task as well
         raise AirflowSkipException(publishing.leave_for_later(hook, run, results))
     publishing.publish(hook, run, results)
     emr, cluster_id = IdempotentEmrHook(region_name=run.settings.region), ti.xcom_pull(task_ids="create_cluster")
     cost = conclusion.cost_so_far(emr, run, cluster_id, plan["new"]) if cluster_id else None
-    estimate = ti.xcom_pull(task_ids="find_new_images", key="estimate")
+    estimate = ti.xcom_pull(task_ids="find_new_images", key=xcoms.ESTIMATE)
     outlet_events[RESULTS].extra = {**results, "cost": cost, "estimate": estimate}
 
 
 @task(on_failure_callback=notifications.on_failure())
 def conclude_run(params: dict[str, Any], ti: Any, run_id: str) -> None:
     """Say in the run's note what it has done and cost; fail unless it has published or had nothing to do."""
-    plan, cluster_id = ti.xcom_pull(task_ids="find_new_images"), ti.xcom_pull(task_ids="create_cluster")
-    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
-    untold = conclusion.may_be_untold(states, needs_end=bool(plan) and not params["interactive"])
-    if cluster_id or untold:
-        run = Run.from_params(params, run_id)
-        emr = IdempotentEmrHook(region_name=run.settings.region)
-        if untold or conclusion.is_not_ended(states):
-            conclusion.end_what_is_left(emr, run, is_last_try=ti.try_number > ti.max_tries)
-        if cluster_id:  # perhaps of an earlier attempt at a run that was cleared, and has no plan now
-            conclusion.push_figures(emr, run, cluster_id, ti, plan["new"] if plan else 0)
-    conclusion.push_note(states, ti)
-    conclusion.check_conclusion(
-        states,
-        has_work=bool(plan),
-        leaves_images=bool(ti.xcom_pull(task_ids="publish", key="left")),
-        error_of=lambda task_id: ti.xcom_pull(task_ids=task_id, key=notifications.FAILURE),
-    )
+    conclusion.conclude(params, ti, run_id)
 
 
 @dag(
@@ -213,13 +198,13 @@ def fruit_features() -> None:
             timeout=config.OUTPUTS_TIMEOUT,
             trigger_rule=TriggerRule.NONE_FAILED,  # reduce_dimensions is skipped where images are left for later
         )
-        published = publish(results := check_outputs(plan), plan)
+        results = check_outputs(plan)
+        published = publish(results, plan)
         published.operator.operator_extra_links = (ReportLink(),)  # type: ignore[attr-defined]
         chain(reduce_dimensions, wait_for_outputs, results, published)
 
     # What runs below skipped tasks: in a run without work it is skipped again when it is cleared, if it is directly below.
     chain(plan, [uris, wait_for_outputs])
-
     # A teardown too, as marking a run as failed skips all else.
     chain([published, terminate_cluster], conclude_run().as_teardown(on_failure_fail_dagrun=True))
 

@@ -1,4 +1,4 @@
-"""The end of a run: what it has done and cost, and whether it may be shown as a success."""
+"""The end of a run: its clusters are gone, what it has done and cost is said, and only a success is shown as one."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -9,14 +9,46 @@ from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emr_hook import IN_PLACE_OF, LOOKBACK, IdempotentEmrHook
-from fruit_features import costs, notifications
+from fruit_features import costs
 from fruit_features.cluster import cluster_name
 from fruit_features.run import Run
+from fruit_features.xcoms import FAILURE, FIGURES, LEFT, NOTE
 
 NOTE_LENGTH = 1000  # Airflow keeps no more
-NOTE = "note"  # an XCom
 
 log = logging.getLogger(__name__)
+
+
+def conclude(params: Mapping[str, Any], ti: Any, run_id: str) -> None:
+    """End what no task of the run has ended, say what it has done and cost, and judge it.
+
+    Args:
+        params: of the run.
+        ti: the task instance that pulls and pushes.
+        run_id: of the DAG run.
+
+    Raises:
+        AirflowFailException: the run has failed, or has published nothing although there was something to do.
+        BotoCoreError, ClientError: EMR has not answered whether there is a cluster to end, and there is another try.
+    """
+    plan, cluster_id = ti.xcom_pull(task_ids="find_new_images"), ti.xcom_pull(task_ids="create_cluster")
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
+    # Nobody knows whether a person is at work on an interactive cluster, perhaps since before the run was cleared: EMR does.
+    ends = not params["interactive"] and (cluster_id_unknown(states, has_work=bool(plan)) or teardown_failed(states))
+    if cluster_id or ends:
+        run = Run.from_params(params, run_id)
+        hook = IdempotentEmrHook(region_name=run.settings.region)
+        if ends:
+            end_what_is_left(hook, run, is_last_try=ti.try_number > ti.max_tries)
+        if cluster_id:  # perhaps of an earlier attempt at a run that was cleared, and has no plan now
+            push_figures(hook, run, cluster_id, ti, plan["new"] if plan else 0)
+    push_note(states, ti)
+    check_conclusion(
+        states,
+        has_work=bool(plan),
+        leaves_images=bool(ti.xcom_pull(task_ids="publish", key=LEFT)),
+        error_of=lambda task_id: ti.xcom_pull(task_ids=task_id, key=FAILURE),
+    )
 
 
 def cost_so_far(hook: IdempotentEmrHook, run: Run, cluster_id: str, new: int) -> dict[str, Any] | None:
@@ -52,7 +84,7 @@ def _instances(hook: IdempotentEmrHook, cluster_id: str) -> list[dict[str, Any]]
 
 
 def push_figures(hook: IdempotentEmrHook, run: Run, cluster_id: str, ti: Any, new: int = 0) -> None:
-    """Log what the run's clusters have cost, and push it as the XCom `figures`; without EMR's answer, say so.
+    """Log what the run's clusters have cost, and push it as the XCom `FIGURES`; without EMR's answer, say so.
 
     Args:
         hook: for the clusters' region.
@@ -66,10 +98,10 @@ def push_figures(hook: IdempotentEmrHook, run: Run, cluster_id: str, ti: Any, ne
     cost = "no price known" if figures["cost_usd"] is None else f"about ${figures['cost_usd']:.2f}"
     each = f", ${figures['cost_usd_per_1000']:.4f} per 1,000 new images" if figures["cost_usd_per_1000"] else ""
     hook.log.info("%s lived %.2f h: %s%s", ", ".join(figures["clusters"]), figures["hours"], cost, each)
-    ti.xcom_push(key="figures", value=figures)
+    ti.xcom_push(key=FIGURES, value=figures)
 
 
-def may_be_untold(states: Mapping[str, str | None], *, needs_end: bool) -> bool:
+def cluster_id_unknown(states: Mapping[str, str | None], *, has_work: bool) -> bool:
     """Say whether there may be a cluster of the run whose id create_cluster has told nobody.
 
     It has failed: its worker was lost in its last try, or EMR's answers were. Or it was skipped, and its teardown with it, as
@@ -77,13 +109,13 @@ def may_be_untold(states: Mapping[str, str | None], *, needs_end: bool) -> bool:
 
     Args:
         states: of the run's tasks, by task_id.
-        needs_end: whether the run has asked for a cluster that it does not leave to a person.
+        has_work: whether find_new_images has found something to do, and so a cluster to ask for.
     """
     created = states.get("create_cluster")
-    return created == "failed" or (created == "skipped" and needs_end)
+    return created == "failed" or (created == "skipped" and has_work)
 
 
-def is_not_ended(states: Mapping[str, str | None]) -> bool:
+def teardown_failed(states: Mapping[str, str | None]) -> bool:
     """Say whether the teardown has failed, or was not reached, as somebody has marked the good create_cluster as failed.
 
     Args:
@@ -113,7 +145,7 @@ def end_what_is_left(hook: IdempotentEmrHook, run: Run, *, is_last_try: bool) ->
 
 
 def push_note(states: Mapping[str, str | None], ti: Any) -> None:
-    """Log what the run has done, and push it as the XCom `note`, which a plugin makes the run's note; best effort.
+    """Log what the run has done, and push it as the XCom `NOTE`, which a plugin makes the run's note; best effort.
 
     Args:
         states: of the run's tasks, by task_id.
@@ -130,14 +162,14 @@ def push_note(states: Mapping[str, str | None], ti: Any) -> None:
 
 def note(states: Mapping[str, str | None], ti: Any) -> str:
     """Return what the run has done, in one line, from what its tasks have pushed; arguments are those of `push_note`."""
-    figures = ti.xcom_pull(task_ids=ti.task_id, key="figures") or {}
+    figures = ti.xcom_pull(task_ids=ti.task_id, key=FIGURES) or {}
     cost = figures.get("cost_usd")
     spent = [] if cost is None else [f"about ${cost:,.2f}" if cost >= 0.01 else "less than $0.01"]
     failed = [task_id for task_id, state in states.items() if state == "failed" and task_id != ti.task_id]
     if failed:
-        reason = ti.xcom_pull(task_ids=failed[0], key=notifications.FAILURE)
+        reason = ti.xcom_pull(task_ids=failed[0], key=FAILURE)
         return "; ".join([f"failed in {', '.join(failed)}: {reason or 'its log says why'}", *spent])
-    if left := ti.xcom_pull(task_ids="publish", key="left"):
+    if left := ti.xcom_pull(task_ids="publish", key=LEFT):
         return ", ".join([f"{left:,} images are left to the next runs, the last of which publishes", *spent])
     if states.get("publish") == "success":
         plan, results = (ti.xcom_pull(task_ids=task_id) for task_id in ("find_new_images", "check_outputs"))

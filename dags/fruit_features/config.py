@@ -7,6 +7,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from fruit_features import xcoms
 from fruit_features.tags import run_tag
 
 
@@ -74,7 +75,7 @@ TASK_DEFAULTS = {
 # The question of `approve_cost`, which find_new_images leaves where there is one. To ask again would not help.
 APPROVAL = {
     "subject": "Fruit features: may this run cost that much?",
-    "body": "{{ ti.xcom_pull(task_ids='find_new_images', key='approval') or '' }}",
+    "body": f"{{{{ ti.xcom_pull(task_ids='find_new_images', key='{xcoms.APPROVAL}') or '' }}}}",
     "response_timeout": APPROVAL_TIMEOUT,
     "retries": 0,
 }

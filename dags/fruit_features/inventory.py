@@ -42,6 +42,9 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
         collect_known(hook, run, work, model_id)
         count, new, fingerprint = _count_and_write(hook, run, work, model_id)
         left = work.row("SELECT count(*) FROM new_images")[0] - new if run.settings.max_images_per_run else 0
+    model_exported = False
+    if not run.settings.dry_run:
+        model_exported = model.point_to(hook, run, model_id)
 
     log.info("%d images under %s/, %d of them new%s", count, run.layout.images, new + left, _share(new, left))
     has_work = bool(new) or latest.get("fingerprint") != fingerprint
@@ -52,7 +55,7 @@ def find_new(hook: S3Hook, run: Run) -> Plan:
         left=left,
         unfinished=bool(left) and latest.get("model_id", model_id) != model_id,
         model_id=model_id,
-        model_exported=not run.settings.dry_run and model.point_to(hook, run, model_id),
+        model_exported=model_exported,
         pca_model=None if run.settings.refit else latest.get("pca_model"),
         previous=latest["report"].rpartition("/")[0] if latest.get("report") else None,
         needs_cluster=has_work and not run.settings.dry_run,

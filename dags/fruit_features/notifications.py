@@ -13,13 +13,14 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from fruit_features import config
+from fruit_features.runs import DAG_ID
+from fruit_features.xcoms import FAILURE
 
 if TYPE_CHECKING:
     from airflow.providers.http.notifications.http import HttpNotifier
 
 log = logging.getLogger(__name__)
 
-FAILURE = "failure"  # XCom of a failed task: the first line of its error
 FAILED = """\
 Fruit features: run {{ run_id }} has failed
 {{ exception | default('the worker of ' ~ ti.task_id ~ ' was lost, or never started it', true) }}
@@ -78,7 +79,7 @@ def remember_failure(context: Context) -> None:
 
 
 def _runs_url() -> str:
-    return f"{conf.get('api', 'base_url', fallback='http://localhost:8080').rstrip('/')}/dags/fruit_features/runs"
+    return f"{conf.get('api', 'base_url', fallback='http://localhost:8080').rstrip('/')}/dags/{DAG_ID}/runs"
 
 
 def _notifier() -> "type[HttpNotifier]":

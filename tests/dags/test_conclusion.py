@@ -12,8 +12,8 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
-import emr_hook
-from emr_hook import IN_PLACE_OF, IdempotentEmrHook
+from emr_hook import IN_PLACE_OF, NO_RETRIES, IdempotentEmrHook
+from fruit_features import conclusion
 from fruit_features.cluster import job_flow_request
 from fruit_features.conclusion import check_conclusion, push_figures, push_note
 from fruit_features.costs import total
@@ -126,6 +126,7 @@ def test_the_event_of_the_asset_and_the_end_of_the_run_have_the_cost(
     ti.get_task_states.return_value = {RUN_ID: PUBLISHED}
     params, events = make_run().settings.model_dump(), defaultdict(SimpleNamespace)
     results = {"run": RUN, "listed": "2026-11-22T10:00:00+00:00", "components": 40}
+    hook.load_string("of this run", make_run().layout.inventory.key, "fruits")
 
     task("publish")(results, plan, params, ti, RUN_ID, events)
     ((asset, event),) = events.items()
@@ -191,9 +192,8 @@ def test_a_cluster_that_no_task_has_ended_is_ended_at_the_end_of_the_run(
 def test_an_emr_that_does_not_answer_hides_no_failure(
     endpoint: LocalEmr, hook: S3Hook, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(conclusion.IdempotentEmrHook, "settings", NO_RETRIES)
     conclude_run = task("conclude_run")
-    of_hook = conclude_run.__globals__["IdempotentEmrHook"].__init__.__globals__  # the DAG's module may be another one
-    monkeypatch.setitem(of_hook, "ADAPTIVE_RETRIES", emr_hook.NO_RETRIES)
     endpoint.faults.add(fault="throttle", operation="ListClusters")
     params = make_run().settings.model_dump()
     with pytest.raises(ClientError, match="Throttling"):  # Airflow tries again
@@ -231,6 +231,30 @@ def test_a_cluster_that_was_left_to_a_person_outlives_a_clear_without_work(
     states = {"create_cluster": "skipped", "terminate_cluster": "skipped", "publish": "success"}
     try:
         task("conclude_run")(run.settings.model_dump(), conclusion_of(states, find_new_images={"new": 5}), RUN_ID)
+        assert not emr.describe(cluster_id)["Status"]["State"].startswith("TERMINAT")
+    finally:
+        emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        # The run was cleared as a whole: find_new_images refuses, as the run is published.
+        {"find_new_images": "failed", "create_cluster": "upstream_failed", "terminate_cluster": "upstream_failed"},
+        # A step was cleared, with what follows: create_cluster refuses.
+        {"find_new_images": "success", "create_cluster": "failed", "terminate_cluster": "upstream_failed"},
+        {"find_new_images": "success", "create_cluster": "success", "terminate_cluster": "failed"},
+    ],
+)
+def test_a_cluster_that_was_left_to_a_person_outlives_a_clear_of_its_run(
+    hook: S3Hook, make_run: Callable[..., Run], states: dict[str, str]
+) -> None:
+    emr, run = IdempotentEmrHook(region_name="eu-west-3"), make_run(interactive=True)
+    cluster_id = emr.conn.run_job_flow(**{**job_flow_request(run, ARTIFACTS), "BootstrapActions": []})["JobFlowId"]
+    ti = conclusion_of(states, find_new_images={"new": 5}, create_cluster=cluster_id)
+    try:
+        with pytest.raises(AirflowFailException, match="the run has failed in "):
+            task("conclude_run")(run.settings.model_dump(), ti, RUN_ID)
         assert not emr.describe(cluster_id)["Status"]["State"].startswith("TERMINAT")
     finally:
         emr.conn.terminate_job_flows(JobFlowIds=[cluster_id])

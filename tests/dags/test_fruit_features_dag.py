@@ -11,6 +11,9 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, Param, TriggerRule
 from airflow.serialization.serialized_objects import DagSerialization
 
+import run_note_plugin
+from fruit_features import runs, xcoms
+from results_page import reading
 from tests.conftest import PROJECT
 
 STEPS = ["export_model", "extract_features", "reduce_dimensions"]
@@ -168,6 +171,13 @@ def test_no_task_defers_because_an_installation_prefers_it(dag: DAG) -> None:
     # The default of the provider's classes comes from Airflow's settings.
     deferrable = {task.task_id: task.deferrable for task in dag.tasks if hasattr(task, "deferrable")}
     assert deferrable == {"wait_for_outputs": False}
+
+
+def test_what_plugins_read_is_what_the_dag_is_called_and_pushes(dag: DAG) -> None:
+    """Plugins are loaded where no DAGs are."""
+    assert {dag.dag_id, run_note_plugin.DAG_ID, reading.DAG_ID} == {runs.DAG_ID}
+    assert (run_note_plugin.TASK_ID, run_note_plugin.KEY) == ("conclude_run", xcoms.NOTE)
+    assert run_note_plugin.TASK_ID in dag.task_ids
 
 
 def test_one_run_at_a_time(dag: DAG) -> None:
