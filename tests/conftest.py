@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 OPT_IN = {"faults": "FRUITS_TEST_FAULTS", "live": "FRUITS_TEST_LIVE", "long": "FRUITS_TEST_LONG"}  # by their marker
+LEFT_OUT = pytest.StashKey[dict[str, int]]()  # how many tests of each marker
 
 
 def _airflow_home() -> str:
@@ -44,15 +46,34 @@ if importlib.util.find_spec(
     pytest_plugins = ["tests.cluster_lives"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start with slow tests: with several processes, what starts last decides when all have ended.
 
     Those that take long run only where a variable asks for them.
     """
+    left_out: dict[str, int] = {}
     for marker, variable in OPT_IN.items():
         if not os.environ.get(variable):
-            items[:] = [item for item in items if not item.get_closest_marker(marker)]
+            chosen = [item for item in items if not item.get_closest_marker(marker)]
+            left_out[marker] = len(items) - len(chosen)
+            items[:] = chosen
+    config.stash[LEFT_OUT] = left_out
+    if hasattr(config, "workeroutput"):  # one of several processes, whose own summary nobody sees
+        config.workeroutput["left_out"] = left_out
     items.sort(key=lambda item: not any(item.get_closest_marker(marker) for marker in ("slow", *OPT_IN)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take from one of several processes what it has left out, which is the same in each."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", {})
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say what was left out: without it a suite that has run in part would look whole."""
+    for marker, count in config.stash.get(LEFT_OUT, {}).items():
+        if count:
+            terminalreporter.write_line(f"left out: {count} tests marked {marker} ({OPT_IN[marker]}=1 runs them)")
 
 
 @contextmanager
