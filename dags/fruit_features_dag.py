@@ -174,7 +174,7 @@ def fruit_features() -> None:
     terminate_cluster = EmrTerminateClusterOperator(
         task_id="terminate_cluster", job_flow_id=create_cluster.output, reason_to_keep=kept, **config.TERMINATION
     )
-    on_cluster = {"log_uri": asked["log_uri"], **cluster, "cluster_timeout": config.CLUSTER_TIMEOUT}
+    on_cluster = {"log_uri": asked["log_uri"], **cluster, **config.STEP}
     with terminate_cluster.as_teardown(setups=create_cluster, on_failure_fail_dagrun=True):
         export_model = EmrStepOperator(task_id="export_model", step=asked["export_model"], **on_cluster)
         extract_features = EmrStepOperator(
@@ -195,6 +195,7 @@ def fruit_features() -> None:
             task_id="wait_for_outputs",
             bucket_key=asked["outputs"],
             deferrable=False,
+            mode="reschedule",
             timeout=config.OUTPUTS_TIMEOUT,
             trigger_rule=TriggerRule.NONE_FAILED,  # reduce_dimensions is skipped where images are left for later
         )

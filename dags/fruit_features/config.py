@@ -58,19 +58,15 @@ HTTPS_PROXY = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")  # 
 # ------------------------------------------------------------------ limits
 APPROVAL_TIMEOUT = timedelta(hours=24)  # the next run waits as long
 CLUSTER_TIMEOUT = timedelta(minutes=40)  # EMR takes 5 to 10 minutes, installing the packages 2 more
-OUTPUTS_TIMEOUT = timedelta(minutes=10)  # S3 lists an object as soon as it is written
+OUTPUTS_TIMEOUT = timedelta(minutes=2)  # S3 has an object as soon as it is written
 TERMINATION_TIMEOUT = timedelta(minutes=20)
 
 # Arguments of every task; each operator takes those that it knows.
 TASK_DEFAULTS = {
     "region_name": "{{ params.region }}",
-    "step_timeout_hours": "{{ params.step_timeout_hours }}",
     "retries": 2,
     "retry_delay": timedelta(seconds=POLL_SECONDS),
     "poke_interval": POLL_SECONDS,
-    "poll_interval": POLL_SECONDS,
-    "waiter_delay": POLL_SECONDS,
-    "ends_cluster": "{{ not params.interactive }}",  # no later task needs the cluster of a step that has failed
 }
 # The question of `approve_cost`, which find_new_images leaves where there is one. To ask again would not help.
 APPROVAL = {
@@ -79,10 +75,21 @@ APPROVAL = {
     "response_timeout": APPROVAL_TIMEOUT,
     "retries": 0,
 }
+STEP = {
+    "poll_interval": POLL_SECONDS,
+    "step_timeout_hours": "{{ params.step_timeout_hours }}",
+    "cluster_timeout": CLUSTER_TIMEOUT,
+    "ends_cluster": "{{ not params.interactive }}",  # no later task needs the cluster of a step that has failed
+}
 # What works on a cluster outlasts an outage of AWS's API, however short the poll interval: giving up ends the cluster.
 PATIENCE = {"retries": 5, "retry_delay": timedelta(minutes=3)}
 # A cluster with a hung Spark application is never idle, so that only the teardown ends it: its retries must outlast more.
-TERMINATION = {"termination_timeout": TERMINATION_TIMEOUT, "retries": 10, "retry_delay": timedelta(minutes=3)}
+TERMINATION = {
+    "termination_timeout": TERMINATION_TIMEOUT,
+    "waiter_delay": POLL_SECONDS,
+    "retries": 10,
+    "retry_delay": timedelta(minutes=3),
+}
 
 # ------------------------------------------------------------------ the nodes
 NODE_PYTHON = "/opt/fruits/venv/bin/python"  # made by bootstrap/install_dependencies.sh

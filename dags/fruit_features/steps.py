@@ -20,7 +20,8 @@ def spark_step(
     step leaves the cluster as it is; the DAG's teardown ends it.
 
     The step keeps its time limit itself, with or without Airflow: EMR never takes a cluster whose Spark application hangs for
-    idle. `timeout` ends the driver, and the application with it.
+    idle. `timeout` ends the driver, and the application with it. OpenLineage's properties, which the provider adds to steps that
+    begin with `spark-submit`, nothing adds here: name them in `spark_defaults`.
     """
     limit = ["timeout", f"--kill-after={KILL_AFTER_SECONDS}", str(round(run.settings.step_timeout_hours * 3600))]
     submit = [*limit, "spark-submit", "--deploy-mode", "client", "--py-files", artifacts["spark_jobs.zip"]]

@@ -173,6 +173,13 @@ def test_no_task_defers_because_an_installation_prefers_it(dag: DAG) -> None:
     assert deferrable == {"wait_for_outputs": False}
 
 
+def test_no_sensor_keeps_a_worker_while_it_waits(dag: DAG) -> None:
+    assert {task.task_id: task.mode for task in dag.tasks if hasattr(task, "mode")} == {
+        "wait_for_cluster": "reschedule",
+        "wait_for_outputs": "reschedule",
+    }
+
+
 def test_what_plugins_read_is_what_the_dag_is_called_and_pushes(dag: DAG) -> None:
     """Plugins are loaded where no DAGs are."""
     assert {dag.dag_id, run_note_plugin.DAG_ID, reading.DAG_ID} == {runs.DAG_ID}
