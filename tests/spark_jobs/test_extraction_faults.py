@@ -22,7 +22,6 @@ from spark_jobs.extraction.chunks import cut_manifest
 from spark_jobs.extraction.reading import ManifestRow
 from spark_jobs.extraction.worker import Accumulators, Extraction
 from spark_jobs.models import read_artifact
-from spark_jobs.session import DEFAULTS
 from tests.conftest import PROJECT
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -157,14 +156,6 @@ def decode(content, size, decode=images.decode):
 
 images.decode = decode
 """
-
-
-def test_two_bad_nodes_leave_a_task_an_attempt_on_a_third_one() -> None:
-    attempts, on_a_node = (
-        int(DEFAULTS[f"spark.{name}"]) for name in ("task.maxFailures", "excludeOnFailure.task.maxTaskAttemptsPerNode")
-    )
-
-    assert attempts > 2 * on_a_node, "Spark gives a task up after so many failures, wherever they were"
 
 
 def test_an_image_that_ends_its_worker_costs_itself_alone(tmp_path: Path, start: Start) -> None:

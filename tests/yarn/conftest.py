@@ -10,9 +10,11 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
+from fnmatch import fnmatchcase
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import boto3
 import psutil
@@ -23,9 +25,10 @@ from PIL import Image
 
 from fruit_features import artifacts, inventory, steps
 from fruit_features.cluster import job_flow_request
+from fruit_features.layout import Location
 from fruit_features.outputs import check_outputs
 from fruit_features.run import Plan, Run
-from local_emr import LocalEmr, Spark, Timing
+from local_emr import LocalEmr, Spark, Timing, gateway
 from local_emr.emr.settings import SparkNotFoundError
 from local_emr.emr.yarn.capacity import machine_memory
 from tests.conftest import PROJECT
@@ -40,6 +43,29 @@ EXECUTORS = {"spark.executor.cores": "2", "spark.executor.memory": "2g", "spark.
 FIRST_RUN = "first"  # the cluster's and the network's
 SECONDS = 240  # what a busy machine may take for what takes ten seconds
 EXECUTOR = "org.apache.spark.executor.YarnCoarseGrainedExecutorBackend"
+SPECULATION = {"spark.speculation": "true", "spark.speculation.quantile": "0.5", "spark.speculation.multiplier": "1.1"}
+
+# A task for every worker, so that both nodes have some of few images; and an attempt that takes memory without end.
+CHANGED_REDUCTION = """
+import time
+from pathlib import Path
+from pyspark import TaskContext
+from spark_jobs.reduction import distributed
+
+distributed.LEAST_ROWS = distributed.LEAST_VECTORS = 16
+
+def encode(rows, encode=distributed.encode):
+    task = TaskContext.get()
+    if (task.partitionId(), task.attemptNumber()) == {greedy}:
+        Path({mark!r}).touch()
+        taken = []
+        while len(taken) < 64:
+            taken.append(b"x" * 2**27)
+        time.sleep(3600)
+    return encode(rows)
+
+distributed.encode = encode
+"""
 
 
 def image(number: int) -> bytes:
@@ -101,29 +127,33 @@ class Yarn:
     cluster: str = ""
     pointer: bytes = b""
 
+    def settings(self, name: str, nodes: int = 2) -> Run:
+        """The settings of a run with a folder of its own, so that it finds nothing done."""
+        params = {
+            "bucket": BUCKET,
+            "output_prefix": name,
+            "weights": f"s3://{BUCKET}/weights.h5",
+            "core_instance_count": nodes,
+            "max_reject_share": 0.5,
+            "spark_defaults": self.executors_shape,
+        }
+        return Run.from_params(params, "manual")
+
     def run(self, name: str) -> tuple[Run, Plan]:
-        """A run over all images, in a folder of its own, so that it finds nothing done."""
+        """A run over all images."""
         if name not in self.runs:
-            params = {
-                "bucket": BUCKET,
-                "output_prefix": name,
-                "weights": f"s3://{BUCKET}/weights.h5",
-                "core_instance_count": 2,
-                "max_reject_share": 0.5,
-                "spark_defaults": self.executors_shape,
-            }
-            run = Run.from_params(params, "manual")
+            run = self.settings(name)
             plan = inventory.find_new(self.hook, run)
             if self.pointer:
                 self.s3.put_object(Bucket=BUCKET, Key=run.layout.model_pointer.key, Body=self.pointer)
             self.runs[name] = run, plan
         return self.runs[name]
 
-    def create_cluster(self) -> None:
+    def create_cluster(self, nodes: int = 2) -> None:
         """Create the cluster that steps are added to from now on; end the one before."""
         if self.cluster:
             self.emr.terminate_job_flows(JobFlowIds=[self.cluster])
-        request: Any = job_flow_request(self.run(FIRST_RUN)[0], self.artifacts)
+        request: Any = job_flow_request(self.settings(FIRST_RUN, nodes), self.artifacts)
         del request["BootstrapActions"]
         self.cluster = self.emr.run_job_flow(**request)["JobFlowId"]
 
@@ -156,6 +186,43 @@ class Yarn:
 
         wait_for(writes, "vectors that are written")
         return step, self.executors()
+
+    def changed_reduction(self, folder: Path, *greedy: int) -> tuple[str, Path]:
+        """Return the URI of a reduction of several tasks, and the file that its greedy attempt leaves in the folder.
+
+        Args:
+            folder: to work in.
+            greedy: the number of a task and of its attempt that takes memory without end; none: no attempt does.
+        """
+        mark = folder / "greedy"
+        return self.upload_sitecustomize(folder, CHANGED_REDUCTION.format(greedy=greedy, mark=str(mark))), mark
+
+    def hold_first_put(self, key: str) -> None:
+        """Let the first PUT of such a key be on its way until released: what has sent it may have ended by then."""
+        self.fault(fault="s3-latency", milliseconds=3_600_000, method="PUT", key=key, times=1)
+
+    def release_put(self, patch: pytest.MonkeyPatch) -> int:
+        """Let it reach S3; return the status of S3's answer, which there may be nobody left to receive."""
+        [held] = self.aws.faults.list()
+        assert held["hits"] == 1
+        answers: list[str] = []
+
+        def collect(application: Any, environ: Any, collect: Any = gateway.collect) -> Any:
+            answer = collect(application, environ)
+            if fnmatchcase(environ["PATH_INFO"], f"/{BUCKET}/{held['key']}"):
+                answers.append(answer[0])
+            return answer
+
+        patch.setattr(gateway, "collect", collect)
+        self.release()
+        wait_for(lambda: answers, "a PUT to reach S3")
+        return int(answers[0].split()[0])
+
+    def extracted(self, name: str) -> None:
+        """Make sure that a run has features."""
+        if not self.chunks(name):
+            step = self.extract(name)
+            assert step.ended() == "COMPLETED", step.logs()
 
     def upload_sitecustomize(self, folder: Path, code: str) -> str:
         """Upload a ZIP, made in the folder, with code that every interpreter runs as it starts; return its URI."""
@@ -203,37 +270,40 @@ class Yarn:
 
         return wait_for(found, "chunks that are committed, and two executors at work")
 
-    def chunks(self, name: str) -> dict[str, str]:
-        """ETag of each object in the folder of features, by its key."""
+    def chunks(self, name: str) -> dict[str, tuple[str, datetime]]:
+        """ETag of each object in the folder of features, and when it was written, by its key."""
         run, _ = self.run(name)
         listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{run.layout.run_features.key}/part-")
-        return {item["Key"]: item["ETag"] for item in listed.get("Contents", [])}
+        return {item["Key"]: (item["ETag"], item["LastModified"]) for item in listed.get("Contents", [])}
 
     def assert_reduced(self, name: str, step: Step) -> None:
-        """The step completes, and its outputs pass the DAG's own checks."""
+        """The step completes, its outputs pass the DAG's own checks, and each image with features has one vector."""
         assert step.ended() == "COMPLETED", step.logs()
         run, plan = self.run(name)
         assert check_outputs(self.hook, run, plan)["features"] == plan.images - len(self.assert_exactly_once(name))
+        vectors, features = (self.rows(folder) for folder in (run.layout.run_results / "pca", run.layout.run_features))
+        assert sorted(row["path"] for row in vectors) == sorted(row["path"] for row in features)
+        assert len({len(row["features_pca"]) for row in vectors}) == 1
 
     def assert_exactly_once(self, name: str) -> list[dict[str, Any]]:
         """Each image is a row of features or of rejects, and every file can be read. Return the rejects."""
         run, _ = self.run(name)
-        rows = {}
-        for kind, folder in (("features", run.layout.run_features), ("rejects", run.layout.run_rejects)):
-            listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{folder.key}/")["Contents"]
-            names = [item["Key"].rsplit("/", 1)[-1] for item in listed]
-            assert "_SUCCESS" in names
-            rows[kind] = [row for name in names if name != "_SUCCESS" for row in self.read(f"{folder.key}/{name}")]
+        features, rejects = self.rows(run.layout.run_features), self.rows(run.layout.run_rejects)
         expected = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="images/")
         paths = [f"s3://{BUCKET}/{item['Key']}" for page in expected for item in page["Contents"]]
-        assert sorted(row["path"] for row in rows["features"] + rows["rejects"]) == sorted(paths)
-        assert {len(row["features"]) for row in rows["features"]} == {1280}
+        assert sorted(row["path"] for row in features + rejects) == sorted(paths)
+        assert {len(row["features"]) for row in features} == {1280}
         self.whole.add(name)
-        return rows["rejects"]
+        return rejects
 
-    def read(self, key: str) -> list[dict[str, Any]]:
-        body = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-        return pq.ParquetFile(BytesIO(body)).read().to_pylist()
+    def rows(self, folder: Location) -> list[dict[str, Any]]:
+        """The rows of all files of a finished folder."""
+        listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{folder.key}/")["Contents"]
+        keys = [item["Key"] for item in listed]
+        mark = f"{folder.key}/_SUCCESS"
+        assert mark in keys
+        bodies = [self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys if key != mark]
+        return [row for body in bodies for row in pq.ParquetFile(BytesIO(body)).read().to_pylist()]
 
 
 def runs_java(process: psutil.Process, main_class: str) -> bool:
@@ -260,15 +330,22 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
+def missing(what: str) -> NoReturn:
+    """Skip; fail where the suite was asked for, since nobody would notice that it has shown nothing."""
+    if asked := os.environ.get("YARN"):
+        pytest.fail(f"YARN={asked} asks for this suite: {what}")
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="module")
 def yarn(request: pytest.FixtureRequest, weights: Path) -> Iterator[Yarn]:
     spark = Spark()
     try:
         spark.require_yarn()
     except SparkNotFoundError as error:
-        pytest.skip(str(error))
+        missing(str(error))
     if machine_memory() < 12_000:
-        pytest.skip("less than 12 GB of memory: containers of a share of it are too small for the jobs")
+        missing("less than 12 GB of memory: containers of a share of it are too small for the jobs")
     timing = Timing(starting=0.3, bootstrapping=0.2, terminating=0.3, kill_grace=2)
     with LocalEmr(timing=timing, spark=spark, yarn=True) as aws, pytest.MonkeyPatch.context() as patch:
         for name, value in aws.environment().items():
@@ -316,6 +393,7 @@ def export_model(yarn: Yarn, run: Run, plan: Plan) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def _without_faults(yarn: Yarn) -> Iterator[None]:
+def _without_faults(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    yarn.release()
+    if "yarn" in request.fixturenames:  # others need none to be started
+        request.getfixturevalue("yarn").release()

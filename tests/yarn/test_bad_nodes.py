@@ -1,8 +1,9 @@
-"""Nodes that are there and cannot work, and what else a reduction may lose: with the DAG's own shape of executors.
+"""Nodes that are there and cannot work, and masters that are lost: with the DAG's own shape of executors.
 
 An executor for each node, of four workers, as on EMR's m5.xlarge; the memory of both is scaled to this machine.
 """
 
+import re
 import time
 from pathlib import Path
 
@@ -12,47 +13,28 @@ from tests.yarn.conftest import Yarn, alive, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
+# On the two bad nodes of three each task fails; on the good one the first ones take their time.
+TWO_BAD_NODES = """
+import os
+import time
+from spark_jobs.errors import JobError
+from spark_jobs.extraction import chunks
+
+def read_chunk(chunk, job, read_chunk=chunks.read_chunk):
+    if os.environ["NM_HOST"] in ("127.0.0.2", "127.0.0.3"):
+        raise JobError(f"a bad node: {{time.time_ns()}}")  # Spark's log leaves out what it has said before
+    time.sleep({seconds})
+    return read_chunk(chunk, job)
+
+chunks.read_chunk = read_chunk
+"""
+
 EXECUTORS: dict[str, str] = {}  # the DAG's own
 # No instance metadata service answers here; with the DAG's patience each worker would ask it for half a minute.
 IMPATIENT = {f"spark.executorEnv.AWS_METADATA_SERVICE_{name}": "1" for name in ("NUM_ATTEMPTS", "TIMEOUT")}
 ENOUGH_FOR_FOUR_ATTEMPTS = 15  # seconds; each fails after two
 NO_CREDENTIALS = "no AWS credentials on this node"
-
-# A task for every worker, so that both nodes have some of few images; and first attempts that do not end by themselves.
-CHANGED_REDUCTION = """
-import time
-from pathlib import Path
-from pyspark import TaskContext
-from spark_jobs.reduction import distributed
-
-distributed.LEAST_ROWS = distributed.LEAST_VECTORS = 16
-
-def encode(rows, encode=distributed.encode):
-    task = TaskContext.get()
-    if task.attemptNumber() == 0 and task.partitionId() == {number}:
-        Path({mark!r}).touch()
-        taken = []
-        while {greedy} and len(taken) < 64:
-            taken.append(b"x" * 2**27)
-        time.sleep(3600)
-    return encode(rows)
-
-distributed.encode = encode
-"""
-
-
-def changed(yarn: Yarn, folder: Path, number: int = -1, *, greedy: bool = False) -> tuple[str, Path]:
-    """Return the URI of the changed reduction, and the file that the first attempt at a task leaves when it hangs."""
-    mark = folder / "hangs"
-    code = CHANGED_REDUCTION.format(number=number, mark=str(mark), greedy=greedy)
-    return yarn.upload_sitecustomize(folder, code), mark
-
-
-def extracted(yarn: Yarn, name: str) -> None:
-    """Make sure that a run has features."""
-    if not yarn.chunks(name):
-        step = yarn.extract(name)
-        assert step.ended() == "COMPLETED", step.logs()
+NOWHERE = {"spark.executorEnv.AWS_SHARED_CREDENTIALS_FILE": "/nowhere"}
 
 
 def test_extraction_loses_its_application_master_in_mid_pass(yarn: Yarn) -> None:
@@ -69,7 +51,7 @@ def test_extraction_loses_its_application_master_in_mid_pass(yarn: Yarn) -> None
 
 
 def test_reduction_loses_its_application_master(yarn: Yarn) -> None:
-    extracted(yarn, "master")
+    yarn.extracted("master")
     step, executors = yarn.held_reduction("master")
     yarn.fault(fault="kill-application-master", times=1)
     wait_for(lambda: not any(map(alive, executors)), "the executors to follow their master")
@@ -78,24 +60,15 @@ def test_reduction_loses_its_application_master(yarn: Yarn) -> None:
     yarn.assert_reduced("master", step)
 
 
-def test_a_task_of_the_reduction_takes_its_container_over_the_memory_limit(yarn: Yarn, tmp_path: Path) -> None:
-    extracted(yarn, "master")
-    reduction, hangs = changed(yarn, tmp_path, 2, greedy=True)
-    step = yarn.reduce("master", py_files=reduction)
+def test_without_credentials_on_any_node_the_step_ends_early_with_the_cause(yarn: Yarn) -> None:
+    """Once each node has failed a task twice, and Spark has waited its two minutes for another node."""
+    step = yarn.extract("nowhere", IMPATIENT | NOWHERE)
 
-    yarn.assert_reduced("master", step)
-    assert hangs.exists()
-    assert "Container killed by YARN for exceeding physical memory limits" in step.logs()
-
-
-def test_a_straggler_of_the_reduction_is_overtaken(yarn: Yarn, tmp_path: Path) -> None:
-    extracted(yarn, "master")
-    reduction, hangs = changed(yarn, tmp_path, 2)
-    conf = {"spark.speculation": "true", "spark.speculation.quantile": "0.5", "spark.speculation.multiplier": "1.1"}
-    step = yarn.reduce("master", conf, reduction)
-
-    yarn.assert_reduced("master", step)
-    assert hangs.exists()
+    assert step.ended() == "FAILED"
+    [error] = [line for line in step.logs().splitlines() if line.startswith("error: ")]
+    assert NO_CREDENTIALS in error
+    assert {int(number) for number in re.findall(r"Lost task \d+\.(\d+) ", step.logs())} <= {0, 1, 2, 3}
+    assert yarn.chunks("nowhere") == {}
 
 
 def test_a_node_without_credentials_leaves_the_extraction_to_the_other_and_rejects_nothing(yarn: Yarn) -> None:
@@ -109,9 +82,9 @@ def test_a_node_without_credentials_leaves_the_extraction_to_the_other_and_rejec
 
 def test_a_node_without_credentials_leaves_the_reduction_to_the_other(yarn: Yarn, tmp_path: Path) -> None:
     """Also while the other has no slot free, so that whatever is tried again comes back to the bad one."""
-    extracted(yarn, "master")
+    yarn.extracted("master")
     yarn.fault(fault="node-without-credentials", times=1)
-    reduction, _ = changed(yarn, tmp_path)
+    reduction, _ = yarn.changed_reduction(tmp_path)
     step, _ = yarn.held_reduction("master", 4, IMPATIENT, reduction)
     time.sleep(ENOUGH_FOR_FOUR_ATTEMPTS)
     yarn.release()
@@ -129,14 +102,13 @@ def test_a_node_without_packages_leaves_the_work_to_the_other(yarn: Yarn) -> Non
     yarn.assert_exactly_once("packages")
 
 
-def test_a_node_is_lost_while_the_reduction_writes(yarn: Yarn) -> None:
-    """On a cluster of its own: the other node of the first one is bad by now."""
-    yarn.create_cluster()
+def test_two_bad_nodes_leave_the_work_to_a_third_one(yarn: Yarn, tmp_path: Path) -> None:
+    """Each task that they fail, as often as each of them gets it, while the third one has no slot free."""
+    yarn.create_cluster(3)
     yarn.wait_for_cluster()
-    extracted(yarn, "master")
-    step, executors = yarn.held_reduction("master")
-    yarn.fault(fault="kill-node", times=1)
-    wait_for(lambda: not all(map(alive, executors)), "a node to die")
-    yarn.release()
+    code = TWO_BAD_NODES.format(seconds=ENOUGH_FOR_FOUR_ATTEMPTS)
+    step = yarn.extract("two", py_files=yarn.upload_sitecustomize(tmp_path, code))
 
-    yarn.assert_reduced("master", step)
+    assert step.ended() == "COMPLETED", step.logs()
+    assert re.search(r"Lost task \d+\.3 ", step.logs()), "four failures of one task, after which Spark itself gives up"
+    yarn.assert_exactly_once("two")

@@ -5,22 +5,19 @@ with every image exactly once in features and rejects, and with no file that can
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.yarn.conftest import BUCKET, COUNTS, HELD, Yarn, alive, image, wait_for
+from tests.yarn.conftest import BUCKET, COUNTS, HELD, SPECULATION, Yarn, alive, image, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-# Two images are not good for the process that decodes them. One takes memory for as long as it is given some, and keeps it; the
-# other takes for ever, but not in the child process in which a second attempt decodes. A module of this name is run when an
-# interpreter starts.
+# One image is not good for the process that decodes it: it takes memory for as long as it is given some, and keeps it. A module
+# of the name `sitecustomize` is run when an interpreter starts.
 SICK_DECODER = """
-import multiprocessing
 import time
-from pathlib import Path
 from spark_jobs.extraction import images
 
 def decode(content, size, decode=images.decode):
@@ -28,9 +25,6 @@ def decode(content, size, decode=images.decode):
         taken = []
         while len(taken) < 64:
             taken.append(b"x" * 2**27)
-        time.sleep(3600)
-    if content.endswith(b"slow") and multiprocessing.parent_process() is None:
-        Path({slow!r}).touch()
         time.sleep(3600)
     return decode(content, size)
 
@@ -47,25 +41,20 @@ def _attempts_that_were_given_up_change_nothing(yarn: Yarn) -> Iterator[None]:
 
 
 @pytest.fixture
-def sick(yarn: Yarn, tmp_path: Path) -> Iterator[Callable[[str], tuple[str, str]]]:
-    """Make an image sick; return its URI and that of the decoder on which it acts. It gets well after the test."""
+def sick(yarn: Yarn, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The URI of a sick image and that of the decoder on which it acts. It gets well after the test."""
     number = COUNTS[HELD] - 20  # in the last chunk
     key = f"images/{HELD}/{number}.png"
-
-    def change(how: str) -> tuple[str, str]:
-        decoder = yarn.upload_sitecustomize(tmp_path, SICK_DECODER.format(slow=str(tmp_path / "slow")))
-        yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(number) + how.encode())
-        return f"s3://{BUCKET}/{key}", decoder
-
-    yield change
+    decoder = yarn.upload_sitecustomize(tmp_path, SICK_DECODER)
+    yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(number) + b"greedy")
+    yield f"s3://{BUCKET}/{key}", decoder
     yarn.s3.put_object(Bucket=BUCKET, Key=key, Body=image(number))
 
 
-def test_the_driver_is_killed_and_in_the_repeated_step_a_straggler_is_overtaken(
-    yarn: Yarn, sick: Callable[[str], tuple[str, str]], tmp_path: Path
+def test_the_driver_is_killed_and_in_the_repeated_step_a_straggler_writes_after_its_end(
+    yarn: Yarn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The repeated step's first attempt at the last chunk never ends; its copy on the other node does."""
-    _, decoder = sick("slow")
+    """The repeated step's first PUT of a chunk is on its way until the step is over; the copy's on the other node is not."""
     yarn.hold()
     step = yarn.extract("driver")
     executors = yarn.executors_at_work(step, "driver")
@@ -75,21 +64,42 @@ def test_the_driver_is_killed_and_in_the_repeated_step_a_straggler_is_overtaken(
     wait_for(lambda: not any(map(alive, processes)), "the executors to follow their driver")
     done = yarn.chunks("driver")
     yarn.release()
-    conf = {"spark.speculation": "true", "spark.speculation.quantile": "0.5", "spark.speculation.multiplier": "1.1"}
-    step = yarn.extract("driver", conf, decoder)
+    yarn.hold_first_put("driver/features/*/part-*")
+    step = yarn.extract("driver", SPECULATION)
 
     assert step.ended() == "COMPLETED", step.logs()
-    assert (tmp_path / "slow").exists()
     assert int(re.search(r"reused_chunks=(\d+)", step.logs())[1]) == len(done)  # type: ignore[index]
-    assert done.items() <= yarn.chunks("driver").items()
+    chunks = yarn.chunks("driver")
+    assert done.items() <= chunks.items()
     yarn.assert_exactly_once("driver")
+    assert yarn.release_put(monkeypatch) == 412, "the straggler's chunk is not taken: there is one"
+    assert yarn.chunks("driver") == chunks
+
+
+def test_reduction_loses_its_driver_and_in_the_repeated_step_a_straggler_writes_after_its_end(
+    yarn: Yarn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As above; of vectors, every attempt writes the same, and the last one stays."""
+    yarn.extracted("driver")
+    reduction, _ = yarn.changed_reduction(tmp_path)
+    step, executors = yarn.held_reduction("driver", 2, None, reduction)
+    yarn.fault(fault="step-kill", times=1)
+    assert step.ended() == "FAILED"
+    wait_for(lambda: not any(map(alive, executors)), "the executors to follow their driver")
+    yarn.release()
+    yarn.hold_first_put("driver/results/*/pca/part-00002*")
+    step = yarn.reduce("driver", SPECULATION, reduction)
+
+    yarn.assert_reduced("driver", step)
+    assert yarn.release_put(monkeypatch) == 200
+    yarn.assert_reduced("driver", step)
 
 
 def test_an_executor_is_killed_and_an_image_takes_its_container_over_the_memory_limit(
-    yarn: Yarn, sick: Callable[[str], tuple[str, str]]
+    yarn: Yarn, sick: tuple[str, str]
 ) -> None:
     """The image costs itself alone."""
-    path, decoder = sick("greedy")
+    path, decoder = sick
     yarn.hold()
     step = yarn.extract("executor", py_files=decoder)
     executors = yarn.executors_at_work(step, "executor")
@@ -107,18 +117,22 @@ def test_an_executor_is_killed_and_an_image_takes_its_container_over_the_memory_
     assert [reject["path"] for reject in rejects if reject["reason"] == "crashed_worker"] == [path]
 
 
-def test_reduction_loses_both_executors_in_mid_pass_and_passes_the_checks(yarn: Yarn) -> None:
-    """Whichever of them has the task: its file of vectors is held back until both are dead."""
-    if not yarn.chunks("executor"):
-        assert yarn.extract("executor").ended() == "COMPLETED"
-    step, executors = yarn.held_reduction("executor")
+def test_reduction_loses_both_executors_and_a_task_takes_its_container_over_the_memory_limit(
+    yarn: Yarn, tmp_path: Path
+) -> None:
+    """Each task's file of vectors is held back until both are dead; then one task's second attempt takes memory without end."""
+    yarn.extracted("executor")
+    reduction, greedy = yarn.changed_reduction(tmp_path, 2, 1)
+    step, executors = yarn.held_reduction("executor", 4, None, reduction)
     for executor in executors:
         executor.kill()
     wait_for(lambda: not any(map(alive, executors)), "both executors to die")
     yarn.release()
 
     yarn.assert_reduced("executor", step)
-    assert "Lost task" in step.logs()
+    assert greedy.exists()
+    assert step.logs().count("Lost executor") >= 3
+    assert "Container killed by YARN for exceeding physical memory limits" in step.logs()
 
 
 def test_a_node_is_lost(yarn: Yarn) -> None:
@@ -132,3 +146,17 @@ def test_a_node_is_lost(yarn: Yarn) -> None:
     assert step.ended() == "COMPLETED", step.logs()
     assert "Lost executor" in step.logs()
     yarn.assert_exactly_once("node")
+
+
+def test_a_node_is_lost_while_the_reduction_writes(yarn: Yarn) -> None:
+    """On a cluster of its own: the first one has lost a node."""
+    yarn.create_cluster()
+    yarn.wait_for_cluster()
+    yarn.extracted("node")
+    step, executors = yarn.held_reduction("node")
+    yarn.fault(fault="kill-node", times=1)
+    wait_for(lambda: not all(map(alive, executors)), "a node to die")
+    yarn.release()
+
+    yarn.assert_reduced("node", step)
+    assert "Lost executor" in step.logs()
