@@ -165,14 +165,11 @@ def fruit_features() -> None:
     with TaskGroup("cluster", prefix_group_id=False):
         job = asked["create_cluster"]
         create_cluster = EmrCreateClusterOperator(task_id="create_cluster", job_flow_overrides=job, refuse=if_published)
-        # The request, to replace a lost cluster.
         cluster = {"job_flow_id": create_cluster.output, "cluster_request": job, **config.PATIENCE}
         wait_for_cluster = EmrClusterReadySensor(task_id="wait_for_cluster", timeout=config.CLUSTER_TIMEOUT, **cluster)
 
-    # A template, not asked["reason_to_keep"]: the teardown hangs below what uses the cluster, and below nothing else.
-    kept = "{{ ti.xcom_pull(task_ids='emr_requests', key='reason_to_keep') or '' }}"
     terminate_cluster = EmrTerminateClusterOperator(
-        task_id="terminate_cluster", job_flow_id=create_cluster.output, reason_to_keep=kept, **config.TERMINATION
+        task_id="terminate_cluster", job_flow_id=create_cluster.output, **config.TERMINATION
     )
     on_cluster = {"log_uri": asked["log_uri"], **cluster, **config.STEP}
     with terminate_cluster.as_teardown(setups=create_cluster, on_failure_fail_dagrun=True):
@@ -194,10 +191,8 @@ def fruit_features() -> None:
         wait_for_outputs = PatientS3KeySensor(
             task_id="wait_for_outputs",
             bucket_key=asked["outputs"],
-            deferrable=False,
-            mode="reschedule",
-            timeout=config.OUTPUTS_TIMEOUT,
             trigger_rule=TriggerRule.NONE_FAILED,  # reduce_dimensions is skipped where images are left for later
+            **config.OUTPUTS,
         )
         results = check_outputs(plan)
         published = publish(results, plan)

@@ -58,7 +58,6 @@ HTTPS_PROXY = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")  # 
 # ------------------------------------------------------------------ limits
 APPROVAL_TIMEOUT = timedelta(hours=24)  # the next run waits as long
 CLUSTER_TIMEOUT = timedelta(minutes=40)  # EMR takes 5 to 10 minutes, installing the packages 2 more
-OUTPUTS_TIMEOUT = timedelta(minutes=2)  # S3 has an object as soon as it is written
 TERMINATION_TIMEOUT = timedelta(minutes=20)
 
 # Arguments of every task; each operator takes those that it knows.
@@ -75,6 +74,11 @@ APPROVAL = {
     "response_timeout": APPROVAL_TIMEOUT,
     "retries": 0,
 }
+OUTPUTS = {
+    "deferrable": False,
+    "mode": "reschedule",
+    "timeout": timedelta(minutes=2),  # S3 has an object as soon as it is written
+}
 STEP = {
     "poll_interval": POLL_SECONDS,
     "step_timeout_hours": "{{ params.step_timeout_hours }}",
@@ -85,6 +89,8 @@ STEP = {
 PATIENCE = {"retries": 5, "retry_delay": timedelta(minutes=3)}
 # A cluster with a hung Spark application is never idle, so that only the teardown ends it: its retries must outlast more.
 TERMINATION = {
+    # A template, not the task's output: the teardown hangs below what uses the cluster, and below nothing else.
+    "reason_to_keep": "{{ ti.xcom_pull(task_ids='emr_requests', key='reason_to_keep') or '' }}",
     "termination_timeout": TERMINATION_TIMEOUT,
     "waiter_delay": POLL_SECONDS,
     "retries": 10,
