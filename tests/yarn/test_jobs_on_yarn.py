@@ -148,12 +148,13 @@ def test_a_node_is_lost(yarn: Yarn) -> None:
     yarn.assert_exactly_once("node")
 
 
-def test_a_node_is_lost_while_the_reduction_writes(yarn: Yarn) -> None:
-    """On a cluster of its own: the first one has lost a node."""
+def test_a_node_is_lost_while_the_reduction_writes(yarn: Yarn, tmp_path: Path) -> None:
+    """On a cluster of its own: the first one has lost a node. Whichever dies has tasks."""
     yarn.create_cluster()
     yarn.wait_for_cluster()
     yarn.extracted("node")
-    step, executors = yarn.held_reduction("node")
+    reduction, _ = yarn.changed_reduction(tmp_path)
+    step, executors = yarn.held_reduction("node", 4, None, reduction)
     yarn.fault(fault="kill-node", times=1)
     wait_for(lambda: not all(map(alive, executors)), "a node to die")
     yarn.release()
