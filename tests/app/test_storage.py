@@ -34,7 +34,7 @@ def test_a_bucket_is_read_as_its_copy_is(bucket: Bucket, endpoint: str, prefix: 
     s3 = fs.S3FileSystem(scheme="http", endpoint_override=address, region="eu-west-3", allow_bucket_creation=True)
     s3.create_dir(bucket.name)
     where = f"{bucket.name}{prefix}"
-    for folder in ("features", "models", "results", "runs"):
+    for folder in ("features", "models", "results"):
         fs.copy_files(str(bucket.folder / folder), f"{where}/{folder}", destination_filesystem=s3)
     fs.copy_files(str(bucket.folder / "images"), f"{bucket.name}/images", destination_filesystem=s3)
     on_s3, copied = Storage(f"s3://{where}/"), Storage(str(bucket.folder))
