@@ -35,6 +35,10 @@ def add(emr: Any, cluster_id: str, script: str) -> str:
     return emr.add_job_flow_steps(JobFlowId=cluster_id, Steps=[step(script)])["StepIds"][0]
 
 
+# What the trigger finds when it runs: Airflow loads plugins twice, so `emr_triggers` may be another module by then.
+TRIGGERS = EmrStepTrigger.run.__globals__
+
+
 def trigger(cluster_id: str, step_id: str, **changes: Any) -> EmrStepTrigger:
     return EmrStepTrigger(
         **{
@@ -116,7 +120,7 @@ def test_the_trigger_survives_the_way_to_the_triggerer(cluster_id: str) -> None:
 
 
 def test_a_step_that_says_nothing_is_not_silent(emr: Any, cluster_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emr_triggers.SAID_SECONDS", 0.1)
+    monkeypatch.setitem(TRIGGERS, "SAID_SECONDS", 0.1)
     waiting = trigger(cluster_id, add(emr, cluster_id, "sleep 60"), poll_interval=60)  # one look at EMR, no more
 
     async def listen(entries: list[Any]) -> None:
@@ -133,7 +137,7 @@ def test_a_step_that_says_nothing_is_not_silent(emr: Any, cluster_id: str, monke
 def test_each_progress_is_logged_once(
     aws: LocalEmr, emr: Any, cluster_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emr_triggers.SAID_SECONDS", 60)  # after which it would be said again
+    monkeypatch.setitem(TRIGGERS, "SAID_SECONDS", 60)  # after which it would be said again
     s3, over = boto3.client("s3"), tmp_path / "over"
     step_id = add(emr, cluster_id, f"until [ -e {over} ]; do sleep 0.1; done")
     waiting = trigger(cluster_id, step_id, progress_uri="s3://orchard/runs/1/progress.json")
@@ -330,7 +334,7 @@ def test_how_long_the_watch_goes_on_without_aws_is_no_matter_of_how_often_it_loo
 def test_the_watch_ends_when_aws_is_away_for_too_long(
     aws: LocalEmr, emr: Any, cluster_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emr_triggers.OUTAGE", timedelta(seconds=0.5))
+    monkeypatch.setitem(TRIGGERS, "OUTAGE", timedelta(seconds=0.5))
     aws.faults.add(fault="throttle", operation="DescribeStep")
     with pytest.raises(ClientError, match="ThrottlingException"):
         event(trigger(cluster_id, add(emr, cluster_id, "true"), poll_interval=0.05))
