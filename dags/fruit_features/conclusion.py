@@ -34,8 +34,9 @@ def conclude(params: Mapping[str, Any], ti: Any, run_id: str) -> None:
     plan, cluster_id = ti.xcom_pull(task_ids="find_new_images"), ti.xcom_pull(task_ids="create_cluster")
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
     # Nobody knows whether a person is at work on an interactive cluster, perhaps since before the run was cleared: EMR does.
-    ends = not params["interactive"] and (cluster_id_unknown(states, has_work=bool(plan)) or teardown_failed(states))
-    if cluster_id or ends:
+    unknown, failed = cluster_id_unknown(states, has_work=bool(plan)), bool(cluster_id) and teardown_failed(states)
+    ends = not params["interactive"] and (unknown or failed)
+    if cluster_id or ends:  # no run is made of params that find_new_images has refused: there is no cluster either
         run = Run.from_params(params, run_id)
         hook = IdempotentEmrHook(region_name=run.settings.region)
         if ends:

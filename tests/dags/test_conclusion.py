@@ -203,6 +203,18 @@ def test_an_emr_that_does_not_answer_hides_no_failure(
     endpoint.faults.clear()
 
 
+def test_a_run_whose_params_are_refused_says_so(make_run: Callable[..., Run]) -> None:
+    """Nothing can be made of them here either, and there is no cluster to look for."""
+    params = {**make_run().settings.model_dump(), "varience": 0.7}
+    states = {name: "upstream_failed" for name in ("create_cluster", "terminate_cluster", "publish")}
+    ti = conclusion_of({"find_new_images": "failed", **states})
+
+    with pytest.raises(AirflowFailException, match="the run has failed in find_new_images: "):
+        task("conclude_run")(params, ti, RUN_ID)
+    (pushed,) = ti.xcom_push.call_args_list
+    assert pushed.kwargs == {"key": "note", "value": "failed in find_new_images: its log says why"}
+
+
 @pytest.mark.parametrize("found", ["success", "failed"])
 def test_a_run_that_was_cleared_has_an_earlier_cluster_and_no_plan(
     hook: S3Hook, make_run: Callable[..., Run], found: str
