@@ -85,8 +85,15 @@ STEP = {
     "cluster_timeout": CLUSTER_TIMEOUT,
     "ends_cluster": "{{ not params.interactive }}",  # no later task needs the cluster of a step that has failed
 }
-# What works on a cluster outlasts an outage of AWS's API, however short the poll interval: giving up ends the cluster.
-PATIENCE = {"retries": 5, "retry_delay": timedelta(minutes=3)}
+# What works on a cluster outlasts an outage of AWS's API, however short the poll interval: giving up ends the cluster. Its first
+# retry comes soon, as the cause may be a worker that was killed, and the cluster costs: 10 s, 30 s, 90 s, 4.5 and 10 minutes,
+# and up to twice as long each.
+PATIENCE = {
+    "retries": 5,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 3,
+    "max_retry_delay": timedelta(minutes=10),
+}
 # A cluster with a hung Spark application is never idle, so that only the teardown ends it: its retries must outlast more.
 TERMINATION = {
     # A template, not the task's output: the teardown hangs below what uses the cluster, and below nothing else.

@@ -133,7 +133,12 @@ def test_the_teardown_outlasts_an_outage(dag: DAG) -> None:
 @pytest.mark.parametrize("task_id", ["wait_for_cluster", *STEPS])
 def test_what_works_on_the_cluster_outlasts_an_outage(dag: DAG, task_id: str) -> None:
     task = dag.get_task(task_id)
-    assert task.retries * task.retry_delay >= timedelta(minutes=15)
+    waits = [
+        min(task.retry_delay * task.retry_exponential_backoff**number, task.max_retry_delay)
+        for number in range(task.retries)
+    ]
+    assert sum(waits, timedelta()) >= timedelta(minutes=15)
+    assert waits[0] <= timedelta(seconds=30), "a worker that was killed must not cost minutes of the cluster"
 
 
 @pytest.mark.parametrize("task_id", ["wait_for_cluster", *STEPS])
