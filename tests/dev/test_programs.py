@@ -64,7 +64,11 @@ def test_a_program_that_does_not_end_in_time_is_killed_and_fails_the_tests(tmp_p
 
 def test_a_program_that_ends_as_asked_is_not_killed(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    polite = "import time; print('ready', flush=True)\ntry: time.sleep(600)\nexcept KeyboardInterrupt: print('bye')"
+    # The handler is set, as a shell has its background jobs ignore the signal, and Python leaves it so.
+    polite = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); print('ready', flush=True)\n"
+        "try: time.sleep(600)\nexcept KeyboardInterrupt: print('bye')"
+    )
     with running([sys.executable, "-c", polite], output) as process:
         until(lambda: "ready" in output.read_text())
 
