@@ -206,7 +206,7 @@ def test_an_emr_that_does_not_answer_hides_no_failure(
 def test_a_run_whose_params_are_refused_says_so(make_run: Callable[..., Run]) -> None:
     """Nothing can be made of them here either, and there is no cluster to look for."""
     params = {**make_run().settings.model_dump(), "varience": 0.7}
-    states = {name: "upstream_failed" for name in ("create_cluster", "terminate_cluster", "publish")}
+    states = dict.fromkeys(("create_cluster", "terminate_cluster", "publish"), "upstream_failed")
     ti = conclusion_of({"find_new_images": "failed", **states})
 
     with pytest.raises(AirflowFailException, match="the run has failed in find_new_images: "):
