@@ -63,6 +63,12 @@ class History:
         if latest:
             objects.put_json(self.hook, self.layout.latest, document)
 
+    def in_turn(self, *runs: tuple[str, str]) -> None:
+        """Runs "1", "2" and so on, each on a day of its own: what it extracts, and what it shows."""
+        for number, (extracts, shows) in enumerate(runs, 1):
+            self.run(str(number), extracts)
+            self.published(str(number), shows, day=number)
+
     def expire(self, *names: str) -> None:
         """What these runs have in `runs/` goes, by the bucket's own rule, after 90 days."""
         self.hook.delete_objects(
@@ -96,12 +102,7 @@ def test_nothing_is_unneeded_before_anything_is_published(history_of: History) -
 
 
 def test_results_of_old_runs_go_and_features_that_the_latest_run_shows_stay(history_of: History) -> None:
-    history_of.run("1", "ab")
-    history_of.published("1", "ab", day=1)
-    history_of.run("2", "c")
-    history_of.published("2", "abc", day=2)
-    history_of.run("3", "")
-    history_of.published("3", "bc", day=3)
+    history_of.in_turn(("ab", "ab"), ("c", "abc"), ("", "bc"))
 
     # The features of a and b stay for b's sake; the rejects of 1 and 2 are nobody's.
     assert found(history_of) == ["rejects/run=1", "rejects/run=2", "results/run=1", "results/run=2", "runs/1", "runs/2"]
@@ -110,10 +111,7 @@ def test_results_of_old_runs_go_and_features_that_the_latest_run_shows_stay(hist
 
 
 def test_features_go_when_no_kept_run_shows_an_image_of_theirs(history_of: History) -> None:
-    history_of.run("1", "ab")
-    history_of.published("1", "ab", day=1)
-    history_of.run("2", "cd")
-    history_of.published("2", "cd", day=2)
+    history_of.in_turn(("ab", "ab"), ("cd", "cd"))
 
     assert "features/run=1" in found(history_of)
     assert found(history_of, keep_runs=2) == []
@@ -139,8 +137,7 @@ def test_rejects_of_images_that_are_still_there_stay(history_of: History) -> Non
 
 
 def test_the_run_that_latest_json_names_stays_though_it_is_not_the_newest(history_of: History) -> None:
-    history_of.run("1", "a")
-    history_of.published("1", "a", day=1)
+    history_of.in_turn(("a", "a"))
     history_of.run("2", "b")
     history_of.published("2", "b", day=2, latest=False)  # somebody went back to 1
 
@@ -162,30 +159,19 @@ def test_what_a_failed_run_has_extracted_since_stays(history_of: History) -> Non
 
 
 def test_what_was_written_lately_stays(history_of: History) -> None:
-    history_of.run("1", "a")
-    history_of.published("1", "a", day=1)
-    history_of.run("2", "b")
-    history_of.published("2", "b", day=2)
+    history_of.in_turn(("a", "a"), ("b", "b"))
 
     assert found(history_of, min_age=timedelta(days=31)) == []
 
 
 def test_folders_that_cannot_be_judged_stay(history_of: History, caplog: pytest.LogCaptureFixture) -> None:
-    history_of.run("1", "a")
-    history_of.published("1", "a", day=1)
-    history_of.run("2", "b")
-    history_of.published("2", "b", day=2)
+    history_of.in_turn(("a", "a"), ("b", "b"))
     objects.put(history_of.hook, history_of.layout.features / "run=1" / "part-9.parquet", b"somebody's")
     assert found(history_of) == ["rejects/run=1", "results/run=1", "runs/1"]
 
 
 def test_what_kept_runs_show_stays_after_their_own_folders_have_expired(history_of: History) -> None:
-    history_of.run("1", "a")
-    history_of.published("1", "ab", day=1)
-    history_of.run("2", "b")
-    history_of.published("2", "b", day=2)
-    history_of.run("3", "c")
-    history_of.published("3", "c", day=3)
+    history_of.in_turn(("a", "ab"), ("b", "b"), ("c", "c"))
     history_of.expire("1", "2", "3")
 
     assert found(history_of, keep_runs=3) == []
@@ -197,9 +183,7 @@ def test_no_features_go_while_nobody_knows_what_a_kept_run_shows(
     history_of: History, caplog: pytest.LogCaptureFixture, run: str
 ) -> None:
     """One that an earlier version has published, without a copy of its inventory."""
-    for number, name in enumerate("123", 1):
-        history_of.run(name, "abc"[number - 1])
-        history_of.published(name, "abc"[number - 1], day=number)
+    history_of.in_turn(("a", "a"), ("b", "b"), ("c", "c"))
     assert "features/run=1" in found(history_of, keep_runs=2)
     history_of.hook.delete_objects("fruits", f"results/run={run}/inventory.parquet")
     assert "features/run=1" in found(history_of, keep_runs=2), "it is in runs/ still"
@@ -214,8 +198,7 @@ def test_features_of_a_network_that_is_not_published_yet_stay(
     history_of: History, caplog: pytest.LogCaptureFixture
 ) -> None:
     """New weights are tried by hand, in slices, while the schedule goes on with the old ones."""
-    history_of.run("1", "a")
-    history_of.published("1", "a", day=1)
+    history_of.in_turn(("a", "a"))
     history_of.run("slice", "a", rejects="x", model="mobilenetv2-new-224-v1")
     history_of.run("2", "b")
     history_of.published("2", "ab", day=2)
@@ -228,10 +211,7 @@ def test_features_of_a_network_that_is_not_published_yet_stay(
 def test_what_goes_is_named_with_its_size_and_nothing_else_is_touched(
     history_of: History, caplog: pytest.LogCaptureFixture
 ) -> None:
-    history_of.run("1", "a")
-    history_of.published("1", "a", day=1)
-    history_of.run("2", "b")
-    history_of.published("2", "b", day=2)
+    history_of.in_turn(("a", "a"), ("b", "b"))
     history_of.hook.load_bytes(b"image", "images/L/a", "fruits")
     before = history_of.keys()
     with caplog.at_level(logging.INFO):
@@ -258,10 +238,7 @@ def test_what_goes_is_named_with_its_size_and_nothing_else_is_touched(
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_the_dag_says_what_it_does(history_of: History, *, dry_run: bool) -> None:
-    history_of.run("1", "a")
-    history_of.published("1", "a", day=1)
-    history_of.run("2", "b")
-    history_of.published("2", "b", day=2)
+    history_of.in_turn(("a", "a"), ("b", "b"))
     before = history_of.keys()
     params = {"bucket": "fruits", "output_prefix": None, "region": "eu-west-3", "keep_runs": 1, "min_age_days": 0}
 
@@ -272,10 +249,7 @@ def test_the_dag_says_what_it_does(history_of: History, *, dry_run: bool) -> Non
 
 
 def test_nothing_is_deleted_after_other_results_were_published(history_of: History) -> None:
-    history_of.run("1", "a")
-    history_of.published("1", "a", day=1)
-    history_of.run("2", "b")
-    history_of.published("2", "b", day=2)
+    history_of.in_turn(("a", "a"), ("b", "b"))
     unneeded = retention.find_unneeded(
         history_of.hook, history_of.layout, keep_runs=1, min_age=timedelta(days=7), now=NOW
     )
@@ -292,9 +266,7 @@ def test_a_run_that_was_cleared_since_keeps_what_it_has(
     history_of: History, caplog: pytest.LogCaptureFixture, written: str
 ) -> None:
     history_of.run("failed", "z")
-    for number, name in enumerate("12", 1):
-        history_of.run(name, "ab"[number - 1])
-        history_of.published(name, "ab"[number - 1], day=number)
+    history_of.in_turn(("a", "a"), ("b", "b"))
     unneeded = retention.find_unneeded(
         history_of.hook, history_of.layout, keep_runs=1, min_age=timedelta(days=7), now=NOW
     )
@@ -312,10 +284,7 @@ def test_a_run_that_was_cleared_since_keeps_what_it_has(
 def test_a_ledger_that_repeats_deleted_features_does_no_harm(
     history_of: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    history_of.run("1", "a")
-    history_of.published("1", "a", day=1)
-    history_of.run("2", "b")
-    history_of.published("2", "b", day=2)
+    history_of.in_turn(("a", "a"), ("b", "b"))
     monkeypatch.setattr(history, "MANY_FOLDERS", 1)
     history.extend_ledger(history_of.hook, history_of.layout)
     unneeded = retention.find_unneeded(
@@ -329,8 +298,7 @@ def test_a_ledger_that_repeats_deleted_features_does_no_harm(
 
 
 def test_ledgers_that_the_pointer_does_not_name_go(history_of: History) -> None:
-    history_of.run("1", "a")
-    history_of.published("1", "a", day=1)
+    history_of.in_turn(("a", "a"))
     ledger = history_of.layout.ledger
     objects.put_json(history_of.hook, ledger / "latest.json", {"file": "new.parquet", "states": {}})
     for name in ("old.parquet", "new.parquet", "notes.txt"):
