@@ -142,7 +142,6 @@ class Bench:
     def step(self, job: str, *arguments: str | Path, plain: bool = False) -> float:
         """Run a job as the DAG's step does, `plain` on a JVM as EMR starts it; return the seconds of the process."""
         script = samples.PROJECT / "spark_jobs" / f"{job}.py"
-        options = jobs.PLAIN_JVM if plain else []
+        options, variables = jobs.jvm(plain=plain)
         parts: Sequence[str | Path] = [*jobs.spark_submit(2, *options), script, *arguments]
-        environment = jobs.step_environment() | (jobs.PLAIN_LAUNCHER if plain else {})
-        return jobs.run([str(part) for part in parts], environment)[0]
+        return jobs.run([str(part) for part in parts], jobs.step_environment() | variables)[0]

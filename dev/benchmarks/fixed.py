@@ -1,7 +1,6 @@
 """What a job costs beside its images: the smallest ones, minus a spark-submit of a script that does nothing."""
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import jobs
@@ -32,11 +31,12 @@ def fixed(bench: Bench) -> Figures:
     folder.mkdir()
     jobs.extract(bench.manifest(rows), bench.model, folder / "extracted")
 
-    def extract(submit: Sequence[str], launcher: dict[str, str]) -> float:
+    def extract(*, plain: bool) -> float:
         """Not bench.extract, which looks at the memory of every process five times a second."""
         shutil.rmtree(folder / "one", ignore_errors=True)
-        command = jobs.extract_command(bench.manifest(CHUNK), bench.model, folder / "one", submit=submit)
-        return jobs.run(command, jobs.step_environment() | launcher)[0]
+        options, variables = jobs.jvm(plain=plain)
+        command = jobs.extract_command(bench.manifest(CHUNK), bench.model, folder / "one", submit=options)
+        return jobs.run(command, jobs.step_environment() | variables)[0]
 
     def script(name: str, code: str) -> float:
         file = folder / f"{name}.py"
@@ -48,8 +48,8 @@ def fixed(bench: Bench) -> Figures:
         {
             "nothing": lambda: script("nothing", ""),
             "context": lambda: script("context", CONTEXT),
-            "extract": lambda: extract([], {}),
-            "extract on a plain JVM": lambda: extract(jobs.PLAIN_JVM, jobs.PLAIN_LAUNCHER),
+            "extract": lambda: extract(plain=False),
+            "extract on a plain JVM": lambda: extract(plain=True),
             "reduce": lambda: bench.reduce(rows, folder / "extracted", Path(folder, "reduced")),
         },
     )

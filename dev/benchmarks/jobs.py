@@ -91,10 +91,10 @@ def extract(
     """
     if isinstance(output, Path) and not resume:
         shutil.rmtree(output, ignore_errors=True)
-    if plain:
-        submit, environment = [*PLAIN_JVM, *submit], PLAIN_LAUNCHER | (environment or {})
+    options, variables = jvm(plain=plain)
+    command = extract_command(manifest, model, output, cores=cores, submit=[*options, *submit])
     started = time.monotonic()
-    with start(extract_command(manifest, model, output, cores=cores, submit=submit), cores, environment) as process:
+    with start(command, cores, variables | (environment or {})) as process:
         peaks = PeakMemory(process.pid)
         up, done, lines = started, None, []
         assert process.stdout
@@ -140,6 +140,11 @@ SERIAL = "-XX:+UseSerialGC"  # of local_emr
 # What EMR starts a driver with: no archive of classes, the JVM's own choice of a collector. spark-submit takes the last option.
 PLAIN_JVM = ["--driver-java-options", ONE_COMPILER]
 PLAIN_LAUNCHER = {"SPARK_LAUNCHER_OPTS": ""}
+
+
+def jvm(*, plain: bool) -> tuple[list[str], dict[str, str]]:
+    """Return options of spark-submit and variables, beside a step's own: what makes its JVM a `plain` one, or nothing."""
+    return (PLAIN_JVM, PLAIN_LAUNCHER) if plain else ([], {})
 
 
 def local_jvm() -> list[str]:
