@@ -12,10 +12,8 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
-OTHER_DOMAINS = {
-    "cn-": "amazonaws.cn",
-    "us-gov-": "amazonaws-us-gov.com",
-}  # China and GovCloud, by the region's first letters
+# Of the consoles of China and of GovCloud, by the region's first letters.
+OTHER_DOMAINS = {"cn-": "amazonaws.cn", "us-gov-": "amazonaws-us-gov.com"}
 CONSOLE = "https://console.{aws_domain}"
 CLUSTER = f"{CONSOLE}/emr/home?region={{region}}#/clusterDetails/{{cluster}}"
 STEP_LOG = f"{CONSOLE}/s3/buckets/{{log_bucket}}?region={{region}}&prefix={{log_prefix}}{{cluster}}/steps/{{step}}/"

@@ -74,9 +74,8 @@ def records(names: Collection[str]) -> dict[str, dict[str, Any]]:
     columns = select(DagRun.run_id, DagRun.start_date, DagRun.end_date).where(DagRun.dag_id == DAG_ID)
     with create_session() as session:
         ended = session.execute(columns.where(DagRun.start_date.is_not(None), DagRun.end_date.is_not(None))).all()
-        rows = [
-            row for row in ended if run_name(row.run_id) in names
-        ]  # which no database can tell: names lack characters
+        # Not the database's to choose: a folder's name lacks characters of the run_id.
+        rows = [row for row in ended if run_name(row.run_id) in names]
         pushed = select(XComModel).where(
             XComModel.dag_id == DAG_ID,
             XComModel.run_id.in_([row.run_id for row in rows]),

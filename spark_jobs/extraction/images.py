@@ -198,17 +198,22 @@ def _rejected(kind: str, content: bytes, error: Exception) -> Rejected:
     return Rejected(Reason.TRUNCATED if truncated else Reason.CORRUPT, f"{kind}: {type(error).__name__}: {error}")
 
 
+def _goes_on_as(kind: str, content: bytes) -> bool:
+    """Say whether the bytes after the first ones fit a format whose first ones other files have, too."""
+    if kind == "WEBP":
+        return content[8:12] == b"WEBP"
+    if kind == "BMP":
+        return len(content) < 18 or int.from_bytes(content[14:18], "little") in _BMP_HEADERS
+    return True
+
+
 def _format(content: bytes) -> str:
     """Return the format that the first bytes announce, in Pillow's name for it."""
     if not content:
         raise Rejected(Reason.EMPTY, "0 bytes")
-    kind = next((name for magic, name in _MAGIC.items() if content.startswith(magic)), None)
-    if kind == "WEBP" and content[8:12] != b"WEBP":
-        kind = None
-    if kind == "BMP" and len(content) >= 18 and int.from_bytes(content[14:18], "little") not in _BMP_HEADERS:
-        kind = None
-    if kind:
-        return kind
+    for magic, name in _MAGIC.items():
+        if content.startswith(magic) and _goes_on_as(name, content):
+            return name
     if content[4:8] == b"ftyp":
         raise Rejected(Reason.UNSUPPORTED, "HEIC, AVIF or another ISO media file")
     for magic, name in _UNSUPPORTED_MAGIC.items():
