@@ -54,7 +54,7 @@ def delete_unneeded(params: dict[str, Any], run_id: str) -> str:
     params={
         **{name: PARAMS[name] for name in OF_RUNS},
         "keep_runs": Param(10, type="integer", minimum=1, title="Published runs to keep"),
-        "min_age_days": Param(7, type="number", minimum=0, title="Keep what was written in the last days"),
+        "min_age_days": Param(7, type="number", minimum=0, title="Keep what was written within this many days"),
         "dry_run": Param(True, type="boolean", title="Only list what would be deleted"),
     },
     max_active_runs=1,
